@@ -1,0 +1,59 @@
+// What a request carries down the stack: its deadline, its cancellation and the ids for the log.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "base/unique_fd.h"
+
+namespace base {
+
+// Tells a request that nobody waits for it any more. Thread-safe; shared between the one who
+// cancels and the contexts made from it.
+class Cancellation {
+ public:
+  // Makes the descriptor of every context readable; repeating it does nothing.
+  void Cancel();
+  bool cancelled() const;
+
+ private:
+  friend class Context;
+  // The descriptor that becomes readable, made when first asked for.
+  int fd();
+
+  mutable Mutex mutex_;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  UniqueFd fd_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Cheap to copy. Whatever blocks takes one and polls cancel_fd() beside its own descriptor, until
+// deadline().
+class Context {
+ public:
+  // No deadline, never cancelled.
+  Context() = default;
+  Context(absl::Time deadline, std::shared_ptr<Cancellation> cancellation)
+      : deadline_(deadline), cancellation_(std::move(cancellation)) {}
+
+  absl::Time deadline() const { return deadline_; }
+  // A descriptor that becomes readable when the request is cancelled; -1 if it never can be.
+  int cancel_fd() const;
+  // OK, CANCELLED or DEADLINE_EXCEEDED.
+  absl::Status Check() const;
+  // Milliseconds until the deadline as poll(2) wants them: rounded up, 0 when it passed, -1 for
+  // none.
+  int PollTimeout() const;
+
+  // The same cancellation with the earlier of both deadlines.
+  Context WithTimeout(absl::Duration timeout) const;
+  // For work that must be finished although the caller went: no cancellation, this deadline.
+  static Context Detached(absl::Duration timeout);
+
+ private:
+  absl::Time deadline_ = absl::InfiniteFuture();
+  std::shared_ptr<Cancellation> cancellation_;
+};
+
+}  // namespace base

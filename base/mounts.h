@@ -1,0 +1,54 @@
+// Mounts: overlay, bind and tmpfs through the new mount API.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace base {
+
+// An overlay of directories, the top layer first. Without `upper` it is read-only.
+struct Overlay {
+  std::vector<std::string> lower;
+  std::string upper;
+  std::string work;
+  std::vector<std::pair<std::string, std::string>> options;  // Such as {"metacopy", "off"}.
+};
+
+enum class Access { kReadWrite, kReadOnly };
+
+// Each takes an existing target directory (or file, for a bind) and makes a private mount there.
+absl::Status MountOverlay(const Overlay& overlay, const std::string& target);
+// Recursive bind of `source`.
+absl::Status MountBind(const std::string& source, const std::string& target, Access access);
+// nosuid, nodev, noexec; `bytes` is its size limit, `mode` its root's mode (octal 01777 …).
+absl::Status MountTmpfs(const std::string& target, uint64_t bytes, mode_t mode);
+
+// Detaches everything mounted at `target`, lazily (a dead server cannot hang us). OK if nothing is.
+absl::Status Unmount(const std::string& target);
+
+absl::StatusOr<bool> IsMountPoint(const std::string& path);
+
+// Unmounts when it goes, unless released.
+class ScopedMount {
+ public:
+  ScopedMount() = default;
+  explicit ScopedMount(std::string target) : target_(std::move(target)) {}
+  ScopedMount(ScopedMount&& other) noexcept : target_(std::exchange(other.target_, {})) {}
+  ScopedMount& operator=(ScopedMount&& other) noexcept {
+    std::swap(target_, other.target_);
+    return *this;
+  }
+  ~ScopedMount();
+
+  const std::string& target() const { return target_; }
+  void Release() { target_.clear(); }
+
+ private:
+  std::string target_;
+};
+
+}  // namespace base

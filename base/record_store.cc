@@ -1,0 +1,142 @@
+#include "base/record_store.h"
+
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+
+namespace base {
+namespace {
+
+// A record on disk: magic (4), version (4), length (4), CRC-32 of the bytes (4), all little endian,
+// then the bytes.
+constexpr std::string_view kMagic = "CRSP";
+constexpr uint32_t kVersion = 1;
+constexpr size_t kHeaderBytes = 16;
+constexpr size_t kMaxRecordBytes = 16 << 20;
+constexpr std::string_view kSetAside = "corrupt";
+
+void AppendNumber(uint32_t number, std::string* out) {
+  for (int shift = 0; shift < 32; shift += 8) {
+    out->push_back(static_cast<char>(number >> shift & 0xff));
+  }
+}
+
+uint32_t NumberAt(std::string_view bytes, size_t offset) {
+  uint32_t number = 0;
+  for (size_t i = 0; i < 4; ++i) {
+    number |= static_cast<uint32_t>(static_cast<unsigned char>(bytes[offset + i])) << (8 * i);
+  }
+  return number;
+}
+
+uint32_t Checksum(std::string_view bytes) {
+  const auto* data = reinterpret_cast<const Bytef*>(bytes.data());
+  return static_cast<uint32_t>(crc32(0, data, static_cast<uInt>(bytes.size())));
+}
+
+absl::StatusOr<std::string> Unwrap(std::string_view file) {
+  if (file.size() < kHeaderBytes || file.substr(0, 4) != kMagic) {
+    return absl::DataLossError("not a record");
+  }
+  if (NumberAt(file, 4) != kVersion) {
+    return absl::DataLossError(StrCat("a record of version ", NumberAt(file, 4)));
+  }
+  const std::string_view bytes = file.substr(kHeaderBytes);
+  if (NumberAt(file, 8) != bytes.size() || NumberAt(file, 12) != Checksum(bytes)) {
+    return absl::DataLossError("a damaged record");
+  }
+  return std::string(bytes);
+}
+
+bool ValidName(std::string_view name) {
+  return !name.empty() && name.size() <= 200 && name.front() != '.' && name != kSetAside &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) {
+           return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-';
+         });
+}
+
+bool IsTemporary(std::string_view name) { return name.find(".tmp-") != std::string_view::npos; }
+
+}  // namespace
+
+absl::StatusOr<RecordStore> RecordStore::Open(std::string directory, Durability durability) {
+  RETURN_IF_ERROR(MakeDirectories(directory, 0700));
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(directory));
+  for (const std::string& name : names) {
+    if (IsTemporary(name)) {
+      RETURN_IF_ERROR(RemoveFile(StrCat(directory, "/", name)));
+    }
+  }
+  return RecordStore(std::move(directory), durability);
+}
+
+absl::Status RecordStore::Put(std::string_view name, std::string_view bytes) const {
+  if (!ValidName(name) || IsTemporary(name)) {
+    return absl::InvalidArgumentError(StrCat("not a record's name: \"", name, "\""));
+  }
+  if (bytes.size() > kMaxRecordBytes) {
+    return absl::ResourceExhaustedError(StrCat("record ", name, " has ", bytes.size(), " bytes"));
+  }
+  std::string file(kMagic);
+  AppendNumber(kVersion, &file);
+  AppendNumber(static_cast<uint32_t>(bytes.size()), &file);
+  AppendNumber(Checksum(bytes), &file);
+  file += bytes;
+  return ReplaceFile(StrCat(directory_, "/", name), file, 0600, durability_);
+}
+
+absl::Status RecordStore::Delete(std::string_view name) const {
+  const std::string path = StrCat(directory_, "/", name);
+  if (unlink(path.c_str()) != 0) {
+    return errno == ENOENT ? absl::OkStatus() : ErrnoStatus(errno, StrCat("remove ", path));
+  }
+  return durability_ == Durability::kDurable ? SyncDirectory(directory_) : absl::OkStatus();
+}
+
+absl::StatusOr<std::string> RecordStore::Get(std::string_view name) const {
+  const std::string path = StrCat(directory_, "/", name);
+  ASSIGN_OR_RETURN(const std::string file, ReadFile(path, kMaxRecordBytes + kHeaderBytes));
+  absl::StatusOr<std::string> bytes = Unwrap(file);
+  if (!bytes.ok()) {
+    return Annotate(bytes.status(), path);
+  }
+  return bytes;
+}
+
+absl::StatusOr<RecordStore::Loaded> RecordStore::Load() const {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(directory_));
+  Loaded loaded;
+  for (const std::string& name : names) {
+    if (name == kSetAside || IsTemporary(name)) {
+      continue;
+    }
+    absl::StatusOr<std::string> bytes = Get(name);
+    if (bytes.ok()) {
+      loaded.records[name] = *std::move(bytes);
+      continue;
+    }
+    LogError("set aside ", ToStd(bytes.status().message()));
+    RETURN_IF_ERROR(SetAside(name));
+    loaded.damaged.push_back(name);
+  }
+  return loaded;
+}
+
+absl::Status RecordStore::SetAside(std::string_view name) const {
+  const std::string aside = StrCat(directory_, "/", kSetAside);
+  RETURN_IF_ERROR(MakeDirectories(aside, 0700));
+  const std::string from = StrCat(directory_, "/", name);
+  if (rename(from.c_str(), StrCat(aside, "/", name).c_str()) != 0) {
+    return ErrnoStatus(errno, StrCat("set aside ", from));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace base

@@ -1,0 +1,47 @@
+// One directory of checksummed records, one file per object.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/files.h"
+
+namespace base {
+
+// Each file is a magic, a format version, the length and a CRC-32 before the bytes, replaced as a
+// whole. Thread-safe for different names; calls for one name must not overlap.
+class RecordStore {
+ public:
+  // Makes the directory (0700) when it is missing and removes temporary files of a crash.
+  static absl::StatusOr<RecordStore> Open(std::string directory, Durability durability);
+
+  // `name` is a plain file name: letters, digits, ".", "_", "-", not starting with ".".
+  absl::Status Put(std::string_view name, std::string_view bytes) const;
+  // OK if there is none.
+  absl::Status Delete(std::string_view name) const;
+  // NOT_FOUND when there is none, DATA_LOSS when it is damaged.
+  absl::StatusOr<std::string> Get(std::string_view name) const;
+
+  struct Loaded {
+    std::map<std::string, std::string> records;  // By name.
+    std::vector<std::string> damaged;            // Names moved to the directory `corrupt` inside.
+  };
+  absl::StatusOr<Loaded> Load() const;
+  // Moves a record that its reader could not parse to `corrupt`.
+  absl::Status SetAside(std::string_view name) const;
+
+  const std::string& directory() const { return directory_; }
+
+ private:
+  RecordStore(std::string directory, Durability durability)
+      : directory_(std::move(directory)), durability_(durability) {}
+
+  std::string directory_;
+  Durability durability_;
+};
+
+}  // namespace base

@@ -1,0 +1,76 @@
+# Warnings, sanitizers and the three kinds of target the folders are made of.
+
+add_library(crisp_options INTERFACE)
+target_include_directories(crisp_options INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_options(crisp_options INTERFACE
+  -Wall -Wextra -Wconversion -Wshadow -Werror -Wno-missing-field-initializers -ffunction-sections -fdata-sections)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(crisp_options INTERFACE -Wno-restrict)  # false positives of gcc 12 at -O2
+else()
+  target_compile_options(crisp_options INTERFACE -Wthread-safety -Wno-sign-conversion)
+endif()
+target_link_options(crisp_options INTERFACE -Wl,--gc-sections)
+if(CRISP_SANITIZE)
+  set(sanitize -fsanitize=${CRISP_SANITIZE} -fno-omit-frame-pointer)
+  if(CRISP_SANITIZE MATCHES undefined)
+    list(APPEND sanitize -fno-sanitize-recover=undefined)
+  endif()
+  add_compile_options(${sanitize})
+  add_link_options(${sanitize})
+endif()
+if(CRISP_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
+# crisp_library(NAME SOURCES a.cc a.h ... DEPENDS lib ...): the static library crisp::NAME.
+function(crisp_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_library(crisp_${name} STATIC ${ARG_SOURCES})
+  add_library(crisp::${name} ALIAS crisp_${name})
+  target_link_libraries(crisp_${name} PUBLIC crisp_options ${ARG_DEPENDS})
+endfunction()
+
+# crisp_program(NAME SOURCES main.cc ... DEPENDS lib ...): build/bin/NAME, static C++ runtime.
+function(crisp_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE crisp_options ${ARG_DEPENDS})
+  if(NOT CRISP_SANITIZE)
+    target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc)
+  endif()
+endfunction()
+
+# crisp_test(NAME SOURCES x_test.cc ... DEPENDS lib ... [LABELS l ...] [TIMEOUT s] [SERIAL]): one
+# program whose test cases are separate ctest tests. Label `root` marks those that need real kernels.
+include(GoogleTest)
+function(crisp_test name)
+  cmake_parse_arguments(ARG "SERIAL" "TIMEOUT" "SOURCES;DEPENDS;LABELS" ${ARGN})
+  if(CRISP_FUZZ)
+    return()
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE crisp_options ${ARG_DEPENDS} GTest::gmock GTest::gtest_main)
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  set(properties TIMEOUT ${ARG_TIMEOUT})
+  if(ARG_LABELS)
+    list(APPEND properties LABELS "${ARG_LABELS}")
+  endif()
+  if(ARG_SERIAL)
+    list(APPEND properties RUN_SERIAL ON)
+  endif()
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+    PROPERTIES ${properties})
+endfunction()
+
+# crisp_fuzz(NAME SOURCES x_fuzz.cc DEPENDS lib ...): a libFuzzer target, in the fuzz preset only.
+function(crisp_fuzz name)
+  if(NOT CRISP_FUZZ)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE crisp_options ${ARG_DEPENDS})
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+endfunction()
