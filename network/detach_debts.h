@@ -1,0 +1,77 @@
+// Detaches that failed are owed: they are tried again in the background until they succeed, so that
+// a broken plugin delays the return of an address but not the end of a pod.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/context.h"
+#include "base/id.h"
+#include "base/lane.h"
+#include "base/mutex.h"
+#include "network/pod_network.h"
+
+namespace network {
+
+// The pod's record stays the durable truth: the caller adds its debts again after a restart.
+// Thread-safe. Has threads only while there are debts.
+class DetachDebts {
+ public:
+  struct Backoff {
+    absl::Duration first = absl::Seconds(1);
+    absl::Duration longest = absl::Minutes(5);
+  };
+
+  // `network` must outlive it.
+  explicit DetachDebts(PodNetwork& network) : DetachDebts(network, Backoff()) {}
+  DetachDebts(PodNetwork& network, Backoff backoff);
+  // Kills a running attempt and waits for the threads. Debts are dropped, their `done` is not
+  // called.
+  ~DetachDebts();
+  DetachDebts(const DetachDebts&) = delete;
+  DetachDebts& operator=(const DetachDebts&) = delete;
+
+  // Tries PodNetwork::Detach with these arguments after 1 s, 2 s, … 5 min until it succeeds, then
+  // calls `done` once, on a thread of its own and without a lock held. A pod that has a debt keeps
+  // the one it has.
+  void Add(const base::PodId& pod, std::string plan, std::string result, std::string netns_path,
+           std::function<void()> done);
+
+  // Drops the pod's debt: it was paid otherwise. An attempt that is running ends unnoticed, but a
+  // `done` that is being called is not waited for. Does nothing if there is none.
+  void Forget(const base::PodId& pod);
+
+  struct Debt {
+    base::PodId pod;
+    int attempts = 0;         // Made here, so 0 right after Add.
+    std::string last_error;   // Of the last attempt; empty before the first.
+    absl::Time next_attempt;  // In the past while one is running.
+  };
+  // Sorted by pod.
+  std::vector<Debt> List() const;
+
+ private:
+  struct Entry;
+  void Run();
+  std::shared_ptr<Entry> NextDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Attempt(const std::shared_ptr<Entry>& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void StartRunner() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  PodNetwork& network_;
+  const Backoff backoff_;
+  const std::shared_ptr<base::Cancellation> stop_ = std::make_shared<base::Cancellation>();
+
+  mutable base::Mutex mutex_;
+  base::CondVar changed_;
+  std::map<base::PodId, std::shared_ptr<Entry>> debts_ ABSL_GUARDED_BY(mutex_);
+  int runners_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  base::Lane lane_;  // Last: its destructor waits for the runners, which use the rest.
+};
+
+}  // namespace network
