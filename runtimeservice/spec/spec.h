@@ -1,0 +1,90 @@
+// The OCI config.json of one container, as a pure function of everything that decides it.
+//
+// The order of a create: ContainerCapabilities, SeccompFilters::Get, ResolveMountSources,
+// ResolveDevices (all before anything is made), then with the mounted rootfs ResolveUser, BuildSpec.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/json.h"
+#include "imageservice/image.h"
+#include "proto/cri.h"
+#include "runtimeservice/spec/capabilities.h"
+#include "runtimeservice/spec/host_facts.h"
+#include "runtimeservice/spec/host_sources.h"
+#include "runtimeservice/spec/pod_files.h"
+#include "runtimeservice/spec/seccomp.h"
+#include "runtimeservice/spec/user.h"
+
+namespace runtimeservice {
+
+// What a runtime handler can and may do.
+struct HandlerTraits {
+  std::vector<std::string> allowed_annotations;  // Prefixes; see annotations.h.
+  bool recursive_read_only = false;              // Its runtime knows the mount option rro.
+  bool compiled_seccomp = false;                 // It takes run.oci.seccomp_bpf_data: crun.
+  int64_t min_memory_bytes = 0;                  // The least limit its runtime starts with.
+};
+
+// A limit of setrlimit(2): "RLIMIT_NOFILE", ….
+struct Ulimit {
+  std::string type;
+  uint64_t soft = 0;
+  uint64_t hard = 0;
+};
+
+// The node's configuration for all containers.
+struct SpecDefaults {
+  Capabilities capabilities = {"CAP_CHOWN",  "CAP_DAC_OVERRIDE", "CAP_FOWNER",
+                               "CAP_FSETID", "CAP_KILL",         "CAP_SETGID",
+                               "CAP_SETUID", "CAP_SETPCAP",      "CAP_NET_BIND_SERVICE"};
+  std::vector<std::string> env;  // "NAME=value"; image and request override them.
+  std::vector<Ulimit> ulimits;
+  std::map<std::string, std::string> sysctls;
+  int64_t pids_limit = 0;        // 0: none.
+  std::string apparmor_profile;  // For RuntimeDefault; empty: none.
+  bool read_only_rootfs = false;
+};
+
+// Paths of namespaces to join. An empty one: the host's if the options say NODE, else a new one.
+struct NamespacePaths {
+  std::string net;
+  std::string ipc;
+  std::string uts;
+  std::string pid;  // Of the pod's infra container (POD) or of the target container (TARGET).
+};
+
+// Borrowed references must outlive the call only.
+struct SpecInput {
+  const cri::PodSandboxConfig& pod;  // As the pod was made with.
+  const cri::ContainerConfig& container;
+  const imageservice::ImageProcessConfig& image;
+  const HostFacts& host;
+  const HandlerTraits& handler;
+  const SpecDefaults& defaults;
+  const SeccompFilter& seccomp;
+
+  ProcessUser user;
+  std::string rootfs;                        // Absolute.
+  std::string cgroups_path;                  // From CgroupPath.
+  NamespacePaths namespaces = {};            //
+  PodFiles pod_files = {};                   //
+  std::string hostname = {};                 // From PodHostname.
+  std::vector<MountSource> mounts = {};      // From ResolveMountSources: one per mount, in order.
+  std::vector<DeviceNode> devices = {};      // From ResolveDevices.
+  std::map<std::string, std::string> annotations = {};  // The daemon's own; they win.
+};
+
+// The config.json. INVALID_ARGUMENT for a request that contradicts itself, FAILED_PRECONDITION for
+// one that this host or handler cannot serve; errors name the field. Pure: no system calls.
+absl::StatusOr<base::OrderedJson> BuildSpec(const SpecInput& input);
+
+// The command line: the request's command and args, or the image's where it has none.
+// INVALID_ARGUMENT when nothing is left. Pure.
+absl::StatusOr<std::vector<std::string>> CommandLine(const cri::ContainerConfig& container,
+                                                     const imageservice::ImageProcessConfig& image);
+
+}  // namespace runtimeservice
