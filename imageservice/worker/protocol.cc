@@ -1,0 +1,520 @@
+#include "imageservice/worker/protocol.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <limits>
+#include <map>
+
+#include "base/json.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+
+namespace imageservice::worker {
+namespace {
+
+using base::Json;
+using base::JsonBool;
+using base::JsonInt;
+using base::JsonString;
+
+// Paths are bytes and JSON is UTF-8: '%' and bytes that are not printable ASCII go as %XX.
+std::string EscapePath(std::string_view path) {
+  constexpr char kHex[] = "0123456789abcdef";
+  std::string escaped;
+  for (const char c : path) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte >= 0x7f || c == '%') {
+      escaped += '%';
+      escaped += kHex[byte >> 4];
+      escaped += kHex[byte & 15];
+    } else {
+      escaped += c;
+    }
+  }
+  return escaped;
+}
+
+int HexValue(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
+}
+
+absl::StatusOr<std::string> UnescapePath(std::string_view escaped) {
+  std::string path;
+  for (size_t i = 0; i < escaped.size(); ++i) {
+    if (escaped[i] != '%') {
+      path += escaped[i];
+      continue;
+    }
+    const int high = i + 2 < escaped.size() ? HexValue(escaped[i + 1]) : -1;
+    const int low = i + 2 < escaped.size() ? HexValue(escaped[i + 2]) : -1;
+    if (high < 0 || low < 0) {
+      return absl::InvalidArgumentError("a path with a broken escape");
+    }
+    path += static_cast<char>(high * 16 + low);
+    i += 2;
+  }
+  return path;
+}
+
+// A path as DeferredOperation promises it.
+absl::StatusOr<std::string> CleanPath(const Json& json, std::string_view key) {
+  ASSIGN_OR_RETURN(const std::string escaped, JsonString(json, key));
+  ASSIGN_OR_RETURN(std::string path, UnescapePath(escaped));
+  if (path == ".") {
+    return path;
+  }
+  if (path.find('\0') != std::string::npos) {
+    return absl::InvalidArgumentError("a path with a NUL");
+  }
+  for (size_t begin = 0; begin <= path.size();) {
+    const size_t end = std::min(path.find('/', begin), path.size());
+    const std::string_view component = std::string_view(path).substr(begin, end - begin);
+    if (component.empty() || component == "." || component == "..") {
+      return absl::InvalidArgumentError(base::StrCat("\"", escaped, "\" is not a clean path"));
+    }
+    begin = end + 1;
+  }
+  return path;
+}
+
+absl::StatusOr<uint64_t> JsonSize(const Json& json, std::string_view key) {
+  ASSIGN_OR_RETURN(const int64_t value, JsonInt(json, key));
+  if (value < 0) {
+    return absl::InvalidArgumentError(base::StrCat("\"", key, "\" is negative"));
+  }
+  return static_cast<uint64_t>(value);
+}
+
+absl::StatusOr<int> JsonIndex(const Json& json, std::string_view key) {
+  ASSIGN_OR_RETURN(const int64_t value, JsonInt(json, key, -1));
+  if (value < 0 || value > 1'000'000) {
+    return absl::InvalidArgumentError(base::StrCat("\"", key, "\" is no index"));
+  }
+  return static_cast<int>(value);
+}
+
+// 64 hexadecimal digits; with `Optional` also nothing.
+enum class Presence { kRequired, kOptional };
+absl::StatusOr<std::string> JsonHex(const Json& json, std::string_view key,
+                                    Presence presence = Presence::kRequired) {
+  ASSIGN_OR_RETURN(std::string value, JsonString(json, key));
+  if (value.empty() && presence == Presence::kOptional) {
+    return value;
+  }
+  if (value.size() != 64 || !std::ranges::all_of(value, [](char c) { return HexValue(c) >= 0; })) {
+    return absl::InvalidArgumentError(
+        base::StrCat("\"", key, "\" is not of 64 hexadecimal digits"));
+  }
+  return value;
+}
+
+// --- the request ------------------------------------------------------------------------------
+
+Json ToJson(const Endpoint& endpoint) {
+  const Credentials& credentials = endpoint.credentials;
+  return {{"base_url", endpoint.base_url},
+          {"repository", endpoint.repository},
+          {"insecure", endpoint.insecure},
+          {"ca_pem", endpoint.ca_pem},
+          {"client_certificate_pem", endpoint.client_certificate_pem},
+          {"client_key_pem", endpoint.client_key_pem},
+          {"username", credentials.username},
+          {"password", credentials.password},
+          {"identity_token", credentials.identity_token},
+          {"registry_token", credentials.registry_token},
+          {"bearer_token", endpoint.bearer_token}};
+}
+
+absl::StatusOr<Endpoint> ParseEndpoint(const Json& json) {
+  Endpoint endpoint;
+  ASSIGN_OR_RETURN(endpoint.base_url, JsonString(json, "base_url"));
+  ASSIGN_OR_RETURN(endpoint.repository, JsonString(json, "repository"));
+  ASSIGN_OR_RETURN(endpoint.insecure, JsonBool(json, "insecure"));
+  ASSIGN_OR_RETURN(endpoint.ca_pem, JsonString(json, "ca_pem"));
+  ASSIGN_OR_RETURN(endpoint.client_certificate_pem, JsonString(json, "client_certificate_pem"));
+  ASSIGN_OR_RETURN(endpoint.client_key_pem, JsonString(json, "client_key_pem"));
+  ASSIGN_OR_RETURN(endpoint.credentials.username, JsonString(json, "username"));
+  ASSIGN_OR_RETURN(endpoint.credentials.password, JsonString(json, "password"));
+  ASSIGN_OR_RETURN(endpoint.credentials.identity_token, JsonString(json, "identity_token"));
+  ASSIGN_OR_RETURN(endpoint.credentials.registry_token, JsonString(json, "registry_token"));
+  ASSIGN_OR_RETURN(endpoint.bearer_token, JsonString(json, "bearer_token"));
+  return endpoint;
+}
+
+Json ToJson(const PullRequest& request) {
+  Json endpoints = Json::array();
+  for (const Endpoint& endpoint : request.endpoints) {
+    endpoints.push_back(ToJson(endpoint));
+  }
+  return {{"type", "request"},
+          {"reference", request.reference},
+          {"tag", request.tag},
+          {"digest", request.digest},
+          {"endpoints", std::move(endpoints)},
+          {"os", request.platform.os},
+          {"architecture", request.platform.architecture},
+          {"variant", request.platform.variant},
+          {"max_layer_bytes", request.limits.max_layer_bytes},
+          {"max_layer_entries", request.limits.max_layer_entries},
+          {"max_parallel_layers", request.limits.max_parallel_layers},
+          {"staging_directory", request.staging_directory}};
+}
+
+absl::StatusOr<PullRequest> ParseRequest(const Json& json) {
+  PullRequest request;
+  ASSIGN_OR_RETURN(request.reference, JsonString(json, "reference"));
+  ASSIGN_OR_RETURN(request.tag, JsonString(json, "tag"));
+  ASSIGN_OR_RETURN(request.digest, JsonString(json, "digest"));
+  for (const Json& element : base::JsonMember(json, "endpoints")) {
+    ASSIGN_OR_RETURN(Endpoint endpoint, ParseEndpoint(element));
+    request.endpoints.push_back(std::move(endpoint));
+  }
+  ASSIGN_OR_RETURN(request.platform.os, JsonString(json, "os"));
+  ASSIGN_OR_RETURN(request.platform.architecture, JsonString(json, "architecture"));
+  ASSIGN_OR_RETURN(request.platform.variant, JsonString(json, "variant"));
+  ASSIGN_OR_RETURN(request.limits.max_layer_bytes, JsonSize(json, "max_layer_bytes"));
+  ASSIGN_OR_RETURN(request.limits.max_layer_entries, JsonSize(json, "max_layer_entries"));
+  ASSIGN_OR_RETURN(request.limits.max_parallel_layers, JsonIndex(json, "max_parallel_layers"));
+  ASSIGN_OR_RETURN(request.staging_directory, JsonString(json, "staging_directory"));
+  return request;
+}
+
+// --- answers ------------------------------------------------------------------------------------
+
+Json ToJson(const LayerAnswer& answer) {
+  constexpr const char* kNames[] = {"have", "wait", "fetch"};
+  return {{"type", "answer"},
+          {"index", answer.index},
+          {"decision", kNames[static_cast<int>(answer.decision)]}};
+}
+
+absl::StatusOr<LayerAnswer> ParseAnswer(const Json& json) {
+  LayerAnswer answer;
+  ASSIGN_OR_RETURN(answer.index, JsonIndex(json, "index"));
+  ASSIGN_OR_RETURN(const std::string decision, JsonString(json, "decision"));
+  if (decision == "have") {
+    answer.decision = LayerDecision::kHave;
+  } else if (decision == "wait") {
+    answer.decision = LayerDecision::kWait;
+  } else if (decision == "fetch") {
+    answer.decision = LayerDecision::kFetch;
+  } else {
+    return absl::InvalidArgumentError("unknown decision");
+  }
+  return answer;
+}
+
+// --- worker → daemon ----------------------------------------------------------------------------
+
+Json ToJson(const Progress& progress) {
+  return {{"type", "progress"}, {"done", progress.bytes_done}, {"total", progress.bytes_total}};
+}
+
+absl::StatusOr<Progress> ParseProgress(const Json& json) {
+  Progress progress;
+  ASSIGN_OR_RETURN(progress.bytes_done, JsonSize(json, "done"));
+  ASSIGN_OR_RETURN(progress.bytes_total, JsonSize(json, "total"));
+  return progress;
+}
+
+Json ToJson(const Token& token) {
+  return {{"type", "token"},
+          {"endpoint", token.endpoint},
+          {"token", token.token},
+          {"expires_at", token.expires_at}};
+}
+
+absl::StatusOr<Token> ParseToken(const Json& json) {
+  Token token;
+  ASSIGN_OR_RETURN(token.endpoint, JsonIndex(json, "endpoint"));
+  ASSIGN_OR_RETURN(token.token, JsonString(json, "token"));
+  ASSIGN_OR_RETURN(token.expires_at, JsonInt(json, "expires_at"));
+  return token;
+}
+
+Json ToJson(const Warning& warning) { return {{"type", "warning"}, {"message", warning.message}}; }
+
+absl::StatusOr<Warning> ParseWarning(const Json& json) {
+  Warning warning;
+  ASSIGN_OR_RETURN(warning.message, JsonString(json, "message"));
+  return warning;
+}
+
+Json ToJson(const Resolved& resolved) {
+  return {{"type", "resolved"},
+          {"manifest_digest", resolved.manifest_digest},
+          {"index_digest", resolved.index_digest},
+          {"media_type", resolved.media_type},
+          {"manifest", resolved.manifest},
+          {"config", resolved.config},
+          {"image_id", resolved.image_id},
+          {"endpoint", resolved.endpoint}};
+}
+
+absl::StatusOr<Resolved> ParseResolved(const Json& json) {
+  Resolved resolved;
+  ASSIGN_OR_RETURN(resolved.manifest_digest, JsonString(json, "manifest_digest"));
+  ASSIGN_OR_RETURN(resolved.index_digest, JsonString(json, "index_digest"));
+  ASSIGN_OR_RETURN(resolved.media_type, JsonString(json, "media_type"));
+  ASSIGN_OR_RETURN(resolved.manifest, JsonString(json, "manifest"));
+  ASSIGN_OR_RETURN(resolved.config, JsonString(json, "config"));
+  ASSIGN_OR_RETURN(resolved.image_id, JsonHex(json, "image_id"));
+  ASSIGN_OR_RETURN(resolved.endpoint, JsonIndex(json, "endpoint"));
+  return resolved;
+}
+
+Json ToJson(const LayerQuestion& question) {
+  return {
+      {"type", "layer"},           {"index", question.index},     {"chain_id", question.chain_id},
+      {"parent", question.parent}, {"diff_id", question.diff_id}, {"digest", question.digest},
+      {"size", question.size}};
+}
+
+absl::StatusOr<LayerQuestion> ParseQuestion(const Json& json) {
+  LayerQuestion question;
+  ASSIGN_OR_RETURN(question.index, JsonIndex(json, "index"));
+  ASSIGN_OR_RETURN(question.chain_id, JsonHex(json, "chain_id"));
+  ASSIGN_OR_RETURN(question.parent, JsonHex(json, "parent", Presence::kOptional));
+  ASSIGN_OR_RETURN(question.diff_id, JsonHex(json, "diff_id"));
+  ASSIGN_OR_RETURN(question.digest, JsonString(json, "digest"));
+  ASSIGN_OR_RETURN(question.size, JsonSize(json, "size"));
+  return question;
+}
+
+// A deferred operation is a short list: [kind, path] or ["link", path, target].
+Json ToJson(const LayerDone& done) {
+  Json deferred = Json::array();
+  for (const DeferredOperation& operation : done.deferred) {
+    const std::string path = EscapePath(operation.path);
+    switch (operation.kind) {
+      case DeferredOperation::Kind::kOpaque:
+        deferred.push_back({"opaque", path});
+        break;
+      case DeferredOperation::Kind::kCopyMetadata:
+        deferred.push_back({"copy", path});
+        break;
+      case DeferredOperation::Kind::kHardLink:
+        deferred.push_back({"link", path, EscapePath(operation.target)});
+        break;
+    }
+  }
+  return {{"type", "layer_done"},           {"index", done.index}, {"chain_id", done.chain_id},
+          {"directory", done.directory},    {"bytes", done.bytes}, {"inodes", done.inodes},
+          {"deferred", std::move(deferred)}};
+}
+
+absl::StatusOr<DeferredOperation> ParseOperation(const Json& json) {
+  if (!json.is_array() || json.size() < 2 || json.size() > 3 || !json[0].is_string()) {
+    return absl::InvalidArgumentError("a deferred operation is malformed");
+  }
+  const std::string kind = json[0].get<std::string>();
+  const Json members = {{"path", json[1]}, {"target", json.size() == 3 ? json[2] : Json()}};
+  DeferredOperation operation;
+  ASSIGN_OR_RETURN(operation.path, CleanPath(members, "path"));
+  if (kind == "opaque") {
+    operation.kind = DeferredOperation::Kind::kOpaque;
+  } else if (kind == "copy") {
+    operation.kind = DeferredOperation::Kind::kCopyMetadata;
+  } else if (kind == "link") {
+    operation.kind = DeferredOperation::Kind::kHardLink;
+    ASSIGN_OR_RETURN(operation.target, CleanPath(members, "target"));
+  } else {
+    return absl::InvalidArgumentError("unknown deferred operation");
+  }
+  return operation;
+}
+
+absl::StatusOr<LayerDone> ParseLayerDone(const Json& json) {
+  LayerDone done;
+  ASSIGN_OR_RETURN(done.index, JsonIndex(json, "index"));
+  ASSIGN_OR_RETURN(done.chain_id, JsonHex(json, "chain_id"));
+  ASSIGN_OR_RETURN(done.directory, JsonString(json, "directory"));
+  const bool is_number =
+      std::ranges::all_of(done.directory, [](char c) { return c >= '0' && c <= '9'; });
+  if (done.directory.empty() || done.directory.size() > 10 || !is_number) {
+    return absl::InvalidArgumentError("the name of a layer's folder is no number");
+  }
+  ASSIGN_OR_RETURN(done.bytes, JsonSize(json, "bytes"));
+  ASSIGN_OR_RETURN(done.inodes, JsonSize(json, "inodes"));
+  for (const Json& element : base::JsonMember(json, "deferred")) {
+    ASSIGN_OR_RETURN(DeferredOperation operation, ParseOperation(element));
+    done.deferred.push_back(std::move(operation));
+  }
+  return done;
+}
+
+Json ToJson(const Done&) { return {{"type", "done"}}; }
+
+Json ToJson(const Failed& failed) {
+  return {{"type", "error"},
+          {"code", static_cast<int>(failed.status.code())},
+          {"message", base::ToStd(failed.status.message())}};
+}
+
+absl::StatusOr<Failed> ParseFailed(const Json& json) {
+  ASSIGN_OR_RETURN(const int64_t code, JsonInt(json, "code"));
+  ASSIGN_OR_RETURN(const std::string message, JsonString(json, "message"));
+  if (code <= 0 || code > static_cast<int>(absl::StatusCode::kUnauthenticated)) {
+    return absl::InvalidArgumentError("\"code\" is no error code");
+  }
+  return Failed{absl::Status(static_cast<absl::StatusCode>(code), message)};
+}
+
+// One alternative of a message type: what "type" names it, and its parser.
+template <typename Message>
+using Parser = absl::StatusOr<Message> (*)(const Json&);
+
+template <typename Message, auto Parse>
+absl::StatusOr<Message> As(const Json& json) {
+  ASSIGN_OR_RETURN(auto value, Parse(json));
+  return Message(std::move(value));
+}
+
+template <typename Message>
+absl::StatusOr<Message> ParseMessage(std::string_view text,
+                                     const std::map<std::string, Parser<Message>>& parsers) {
+  ASSIGN_OR_RETURN(const Json json, base::ParseJson(text));
+  ASSIGN_OR_RETURN(const std::string type, JsonString(json, "type"));
+  const auto parser = parsers.find(type);
+  if (parser == parsers.end()) {
+    return absl::InvalidArgumentError(base::StrCat("unknown message type \"", type, "\""));
+  }
+  absl::StatusOr<Message> message = parser->second(json);
+  if (!message.ok()) {
+    return base::Annotate(message.status(), base::StrCat("message \"", type, "\""));
+  }
+  return message;
+}
+
+absl::StatusOr<Done> ParseDone(const Json&) { return Done(); }
+
+// Waits until `fd` has one of `events`, or the context ends.
+absl::Status PollFd(const base::Context& ctx, int fd, short events) {
+  for (;;) {
+    RETURN_IF_ERROR(ctx.Check());
+    pollfd fds[2] = {{fd, events, 0}, {ctx.cancel_fd(), POLLIN, 0}};
+    const int ready = poll(fds, 2, ctx.PollTimeout());
+    if (ready < 0 && errno != EINTR) {
+      return base::ErrnoStatus(errno, "poll");
+    }
+    if (ready > 0 && fds[0].revents != 0) {
+      return absl::OkStatus();
+    }
+  }
+}
+
+}  // namespace
+
+std::string Encode(const DaemonMessage& message) {
+  return base::DumpJson(std::visit([](const auto& value) { return ToJson(value); }, message));
+}
+
+std::string Encode(const WorkerMessage& message) {
+  return base::DumpJson(std::visit([](const auto& value) { return ToJson(value); }, message));
+}
+
+absl::StatusOr<DaemonMessage> ParseDaemonMessage(std::string_view json) {
+  return ParseMessage<DaemonMessage>(json, {{"request", As<DaemonMessage, ParseRequest>},
+                                            {"answer", As<DaemonMessage, ParseAnswer>}});
+}
+
+absl::StatusOr<WorkerMessage> ParseWorkerMessage(std::string_view json) {
+  return ParseMessage<WorkerMessage>(json, {{"progress", As<WorkerMessage, ParseProgress>},
+                                            {"token", As<WorkerMessage, ParseToken>},
+                                            {"warning", As<WorkerMessage, ParseWarning>},
+                                            {"resolved", As<WorkerMessage, ParseResolved>},
+                                            {"layer", As<WorkerMessage, ParseQuestion>},
+                                            {"layer_done", As<WorkerMessage, ParseLayerDone>},
+                                            {"done", As<WorkerMessage, ParseDone>},
+                                            {"error", As<WorkerMessage, ParseFailed>}});
+}
+
+absl::StatusOr<std::optional<std::string>> FrameReader::Next() {
+  const size_t available = buffer_.size() - consumed_;
+  size_t length = 0;
+  if (available >= 4) {
+    for (size_t i = 0; i < 4; ++i) {
+      length = length << 8 | static_cast<unsigned char>(buffer_[consumed_ + i]);
+    }
+    if (length > max_bytes_) {
+      return absl::ResourceExhaustedError(base::StrCat("a message of ", length, " bytes"));
+    }
+  }
+  if (available < 4 || available - 4 < length) {
+    buffer_.erase(0, consumed_);
+    consumed_ = 0;
+    return std::nullopt;
+  }
+  std::string frame = buffer_.substr(consumed_ + 4, length);
+  consumed_ += 4 + length;
+  if (consumed_ == buffer_.size()) {
+    std::string().swap(buffer_);  // A large frame's memory is not kept.
+    consumed_ = 0;
+  }
+  return frame;
+}
+
+absl::Status Channel::Send(const base::Context& ctx, std::string_view json) {
+  if (json.size() > kMaxFrameBytes) {
+    return absl::ResourceExhaustedError(base::StrCat("a message of ", json.size(), " bytes"));
+  }
+  std::string frame;
+  frame.reserve(4 + json.size());
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    frame += static_cast<char>(json.size() >> shift & 0xff);
+  }
+  frame += json;
+  const base::MutexLock lock(&send_mutex_);
+  for (size_t sent = 0; sent < frame.size();) {
+    const ssize_t n =
+        send(socket_.get(), frame.data() + sent, frame.size() - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n >= 0) {
+      sent += static_cast<size_t>(n);
+    } else if (errno == EAGAIN) {
+      RETURN_IF_ERROR(PollFd(ctx, socket_.get(), POLLOUT));
+    } else if (errno == EPIPE || errno == ECONNRESET) {
+      return absl::UnavailableError("the peer is gone");
+    } else if (errno != EINTR) {
+      return base::ErrnoStatus(errno, "send");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<std::string>> Channel::TryReceive() {
+  for (;;) {
+    ASSIGN_OR_RETURN(std::optional<std::string> frame, reader_.Next());
+    if (frame.has_value()) {
+      return frame;
+    }
+    char buffer[16384];
+    const ssize_t n = recv(socket_.get(), buffer, sizeof(buffer), MSG_DONTWAIT);
+    if (n > 0) {
+      reader_.Append(std::string_view(buffer, static_cast<size_t>(n)));
+    } else if (n == 0 || errno == ECONNRESET) {
+      return reader_.InFrame() ? absl::UnavailableError("the peer ended within a message")
+                               : absl::OutOfRangeError("the peer closed the connection");
+    } else if (errno == EAGAIN) {
+      return std::nullopt;
+    } else if (errno != EINTR) {
+      return base::ErrnoStatus(errno, "receive");
+    }
+  }
+}
+
+absl::StatusOr<std::string> Channel::Receive(const base::Context& ctx) {
+  for (;;) {
+    ASSIGN_OR_RETURN(std::optional<std::string> frame, TryReceive());
+    if (frame.has_value()) {
+      return *std::move(frame);
+    }
+    RETURN_IF_ERROR(PollFd(ctx, socket_.get(), POLLIN));
+  }
+}
+
+}  // namespace imageservice::worker

@@ -1,0 +1,260 @@
+// What the daemon and its pull worker (crisp-pull, one process per pull) say to each other.
+//
+// Transport: a SOCK_STREAM socketpair, descriptor kWorkerSocket in the worker. Each message is a
+// frame: four bytes of length, big endian, then that many bytes of JSON with a member "type". A
+// frame longer than kMaxFrameBytes, a message that does not parse and an unknown type are protocol
+// errors: the reader gives the pull up.
+//
+// Conversation:
+//
+//   daemon → worker   request            once, first
+//   worker → daemon   progress, token, warning          any number, any time
+//   worker → daemon   resolved           once, when manifest and config are known and verified
+//   worker → daemon   layer              after `resolved`: one question per layer, bottom layer
+//   first daemon → worker   answer             per question, in any order: have, wait or fetch;
+//   `wait` is
+//                                        followed by a second answer, have or fetch
+//   worker → daemon   layer_done         for every layer answered `fetch`, in any order
+//   worker → daemon   done | error       last; then the worker exits
+//
+// EOF ends the worker at once; cancelling a pull is killing the worker. Parsers that the worker
+// forked die with it. All its processes share one flock(2) on the staging directory: the lock is
+// free once the last of them is gone, and only then may the directory be swept.
+//
+// When `layer_done` arrives, the parser that wrote `directory` has ended and both digests of the
+// layer were found right. The daemon renames the directory out of the staging directory, after
+// which no process of the worker can reach it (Landlock), and only then does the deferred work on
+// it.
+//
+// The worker is started with nothing but kWorkerSocket and an environment that may hold
+// HTTPS_PROXY, HTTP_PROXY (also as http_proxy, which is the name libcurl obeys) and NO_PROXY.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/context.h"
+#include "base/mutex.h"
+#include "base/unique_fd.h"
+
+namespace imageservice::worker {
+
+inline constexpr int kWorkerSocket = 3;
+inline constexpr size_t kMaxFrameBytes = 24 << 20;  // Two documents of 4 MiB, escaped, and change.
+inline constexpr size_t kMaxManifestBytes = 4 << 20;  // Also an index's (OCI distribution-spec).
+inline constexpr size_t kMaxConfigBytes = 4 << 20;
+inline constexpr size_t kMaxLayers = 500;  // What one overlay mount can take.
+
+// --- daemon → worker
+// ------------------------------------------------------------------------------
+
+// What to show to one endpoint. At most one of the three forms is used: registry_token before
+// identity_token before username and password. All empty: anonymous.
+struct Credentials {
+  std::string username;
+  std::string password;
+  std::string identity_token;  // A refresh token: exchanged for a token at the realm.
+  std::string registry_token;  // Sent as it is: "Authorization: Bearer".
+};
+
+// One place the image may come from.
+struct Endpoint {
+  std::string base_url;    // "https://host[:port][/prefix]" or "http://…"; "/v2/…" is appended.
+  std::string repository;  // The name there; a mirror may have another than the reference.
+  bool insecure = false;   // Certificates are not verified; a redirect to http is followed.
+  std::string ca_pem;      // Additional certificate authorities, as text; empty: the system's only.
+  std::string client_certificate_pem;  // As text, with client_key_pem; empty: none.
+  std::string client_key_pem;
+  Credentials credentials;
+  std::string bearer_token;  // From an earlier `token` message that has not expired; empty: none.
+};
+
+// What the image must run on, in Go's names: "linux", "amd64", "" or "v8".
+struct Platform {
+  std::string os;
+  std::string architecture;
+  std::string variant;
+};
+
+// A limit that is hit fails the pull with RESOURCE_EXHAUSTED.
+struct Limits {
+  uint64_t max_layer_bytes = uint64_t{64} << 30;  // Of one layer's uncompressed archive.
+  uint64_t max_layer_entries = 4'000'000;
+  int max_parallel_layers = 3;
+};
+
+// The request: `digest` is asked for, or `tag` when that is empty. `reference` is for messages
+// only.
+struct PullRequest {
+  std::string reference;  // "quay.io/app/web:1.2".
+  std::string tag;
+  std::string digest;               // "sha256:…" (or sha512); wins over the tag.
+  std::vector<Endpoint> endpoints;  // Tried in this order.
+  Platform platform;
+  Limits limits;
+  // Absolute. Must exist, be empty, belong to root and have mode 0700; layers appear in it as "1",
+  // "2"…
+  std::string staging_directory;
+};
+
+enum class LayerDecision {
+  kHave,   // It is in place, or will be without this worker: skip it.
+  kWait,   // Another pull fetches it now: a second answer will follow.
+  kFetch,  // This worker fetches it.
+};
+
+struct LayerAnswer {
+  int index = 0;  // Of the question.
+  LayerDecision decision = LayerDecision::kFetch;
+};
+
+using DaemonMessage = std::variant<PullRequest, LayerAnswer>;
+
+// --- worker → daemon
+// ------------------------------------------------------------------------------
+
+// Compressed bytes of layers, at most four times a second and only when they grew.
+struct Progress {
+  uint64_t bytes_done = 0;
+  uint64_t bytes_total = 0;  // Of the layers this worker fetches, as known so far.
+};
+
+// A new bearer token, worth keeping for (base URL, repository, credentials) of that endpoint.
+struct Token {
+  int endpoint = 0;        // Index into the request's endpoints.
+  std::string token;       // Secret.
+  int64_t expires_at = 0;  // Seconds since the epoch, already a little before the real expiry.
+};
+
+// Something the daemon should log: Landlock is missing, a registry sent a Warning header.
+struct Warning {
+  std::string message;
+};
+
+// The documents, exactly as received; each has the digest it was asked for by.
+struct Resolved {
+  std::string manifest_digest;  // "sha256:…" of the chosen platform's manifest.
+  std::string index_digest;     // Of the outermost index; empty if the reference named a manifest.
+  std::string media_type;       // Of the manifest.
+  std::string manifest;
+  std::string config;
+  std::string image_id;  // SHA-256 of the config: 64 hexadecimal digits.
+  int endpoint = 0;      // Which one answered.
+};
+
+// The question "have, wait or fetch?".
+struct LayerQuestion {
+  int index = 0;         // 0 is the bottom layer.
+  std::string chain_id;  // 64 hexadecimal digits, as are diff_id and parent.
+  std::string parent;    // Chain ID of the layer below; empty for the bottom.
+  std::string diff_id;
+  std::string digest;  // Of the compressed blob: "sha256:…".
+  uint64_t size = 0;   // Of the compressed blob.
+};
+
+// What the parser may not or cannot do. To be done in the listed order, in chain order of the
+// layers, with paths resolved beneath the layer's root without following symlinks. Paths come from
+// a hostile archive: they are relative and have no "..", "." or empty component (the root itself is
+// "."), but they may name something that is not of the expected type.
+struct DeferredOperation {
+  enum class Kind {
+    kOpaque,        // Set trusted.overlay.opaque = "y" on the directory `path`.
+    kCopyMetadata,  // `path` is a directory that exists only because something is in it (now mode
+                    // 0755, root): take owner, mode, xattrs and times of the same path in the
+                    // topmost lower layer that shows it as a directory; leave it if there is none.
+    kHardLink,  // Make `path`, which does not exist, a hard link of the file `target`: looked for
+                // in this layer first, then in the lower layers; NOT_FOUND fails the pull. The
+                // parent of `path` exists.
+  };
+  Kind kind = Kind::kOpaque;
+  std::string path;    // Bytes, not necessarily UTF-8.
+  std::string target;  // kHardLink only.
+};
+
+// A fetched layer: unpacked, verified, and no process of the worker works on it any more.
+struct LayerDone {
+  int index = 0;
+  std::string chain_id;
+  std::string directory;  // The name of its folder in the staging directory.
+  uint64_t bytes = 0;     // Disk space taken.
+  uint64_t inodes = 0;
+  std::vector<DeferredOperation> deferred;
+};
+
+// The pull succeeded: every layer is either answered `have` or was reported by `layer_done`.
+struct Done {};
+
+// The pull failed. The message holds no secret. Codes: INVALID_ARGUMENT (manifest or archive is
+// bad), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED, UNAVAILABLE, DATA_LOSS (a digest is wrong),
+// FAILED_PRECONDITION (not an image for this platform, or no image), RESOURCE_EXHAUSTED, INTERNAL.
+struct Failed {
+  absl::Status status;
+};
+
+using WorkerMessage =
+    std::variant<Progress, Token, Warning, Resolved, LayerQuestion, LayerDone, Done, Failed>;
+
+// --- codec
+// ----------------------------------------------------------------------------------------
+
+// The JSON of a message, without the frame.
+std::string Encode(const DaemonMessage& message);
+std::string Encode(const WorkerMessage& message);
+
+// The message in `json`; INVALID_ARGUMENT for anything malformed, with limits checked: indexes are
+// not negative, chain and diff IDs are 64 hexadecimal digits, `directory` is a number, and deferred
+// paths are clean as promised above.
+absl::StatusOr<DaemonMessage> ParseDaemonMessage(std::string_view json);
+absl::StatusOr<WorkerMessage> ParseWorkerMessage(std::string_view json);
+
+// The frames in a stream of bytes that arrives in pieces.
+class FrameReader {
+ public:
+  explicit FrameReader(size_t max_frame_bytes = kMaxFrameBytes) : max_bytes_(max_frame_bytes) {}
+  void Append(std::string_view bytes) { buffer_.append(bytes); }
+  // The next whole frame, nullopt when more bytes are needed; RESOURCE_EXHAUSTED for one too long.
+  absl::StatusOr<std::optional<std::string>> Next();
+  // Whether a part of a frame is waiting: EOF now means it was cut.
+  bool InFrame() const { return buffer_.size() > consumed_; }
+
+ private:
+  const size_t max_bytes_;
+  std::string buffer_;
+  size_t consumed_ = 0;
+};
+
+// One end of the socketpair. Send is thread-safe; Receive and TryReceive are for one thread at a
+// time, which need not be the sending one.
+class Channel {
+ public:
+  explicit Channel(base::UniqueFd socket) : socket_(std::move(socket)) {}
+
+  // To poll for POLLIN beside other descriptors; TryReceive until it has nothing, then poll again.
+  int fd() const { return socket_.get(); }
+
+  // Sends one frame; blocks while the peer does not read, at most until the context's deadline or
+  // cancellation. UNAVAILABLE when the peer is gone. After an error the channel is broken.
+  absl::Status Send(const base::Context& ctx, std::string_view json);
+
+  // The next frame if it is here, nullopt if not yet. OUT_OF_RANGE: the peer closed its end between
+  // two frames; UNAVAILABLE: within one; RESOURCE_EXHAUSTED: a frame too long.
+  absl::StatusOr<std::optional<std::string>> TryReceive();
+
+  // Waits for the next frame. Errors as TryReceive, and those of the context.
+  absl::StatusOr<std::string> Receive(const base::Context& ctx);
+
+ private:
+  base::UniqueFd socket_;
+  base::Mutex send_mutex_;
+  FrameReader reader_;
+};
+
+}  // namespace imageservice::worker
