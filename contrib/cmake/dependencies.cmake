@@ -64,8 +64,11 @@ crisp_require(CRISP_PROTOBUF_LITE libprotobuf-lite.a libprotobuf-dev)
 add_library(crisp_absl INTERFACE)
 add_library(crisp::absl ALIAS crisp_absl)
 list(FILTER CRISP_ABSL_ARCHIVES EXCLUDE REGEX "flags")
+# A group is one item: CMake would take repeated archives out of it and leave an empty group.
+list(JOIN CRISP_ABSL_ARCHIVES "," absl_group)
+list(JOIN archives "," grpc_group)
 target_link_libraries(crisp_absl INTERFACE
-  -Wl,--start-group ${CRISP_ABSL_ARCHIVES} -Wl,--end-group Threads::Threads)
+  -Wl,--start-group,${absl_group},--end-group Threads::Threads)
 target_link_libraries(crisp_grpc INTERFACE
-  -Wl,--start-group ${archives} ${CRISP_ABSL_ARCHIVES} -Wl,--end-group
-  ${CRISP_PROTOBUF_LITE} ZLIB::ZLIB Threads::Threads dl)
+  -Wl,--start-group,${grpc_group},${CRISP_PROTOBUF_LITE},${absl_group},--end-group
+  ZLIB::ZLIB Threads::Threads dl)
