@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/id.h"
 #include "proto/cri.h"
 
 namespace runtimeservice {
@@ -22,21 +23,23 @@ struct PodFiles {
 // entries with white space or control characters. Pure.
 absl::StatusOr<std::string> ResolvConf(const cri::DNSConfig& dns);
 
-// The name containers of the pod see: the request's, or with the host's network `node_name`.
-// INVALID_ARGUMENT, naming the field, when it is longer than 64 bytes or no plain word.
+// The name containers of the pod see: with the host's network `node_name`, else the request's, else
+// the first 12 digits of `pod_id`. INVALID_ARGUMENT, naming the field, when it is longer than 64
+// bytes or holds other than letters, digits, ".", "-" and "_". Pure.
 absl::StatusOr<std::string> PodHostname(const cri::PodSandboxConfig& pod,
-                                        const std::string& node_name);
+                                        const std::string& node_name, const base::PodId& pod_id);
 
 // The pod's files in `directory`, as WritePodFiles makes them and where they are after a restart;
 // `shm` is `<directory>/shm`.
 PodFiles PodFilesIn(const std::string& directory);
 
 // Writes resolv.conf, hostname and hosts into the existing `directory`, replacing what is there.
-// `ips` are the pod's addresses; none with the host's network. Without a dns_config, and for hosts
-// with the host's network, the file is a copy of the host's.
+// `hostname` is from PodHostname; `ips` are the pod's addresses, none with the host's network. A
+// resolv.conf without dns_config and the hosts of a pod with the host's network are copies of the
+// host's files. Errors as ResolvConf's, and those of the files.
 absl::StatusOr<PodFiles> WritePodFiles(const std::string& directory,
                                        const cri::PodSandboxConfig& pod,
-                                       const std::string& node_name,
+                                       const std::string& hostname,
                                        const std::vector<std::string>& ips);
 
 }  // namespace runtimeservice

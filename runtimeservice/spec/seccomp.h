@@ -54,20 +54,22 @@ class SeccompFilters {
 
  private:
   using Filter = std::shared_ptr<const SeccompFilter>;
+  using Cache = std::map<std::string, Filter>;
   absl::StatusOr<Filter> Default(const Capabilities& capabilities);
   absl::StatusOr<Filter> Localhost(const std::string& path, const Capabilities& capabilities);
   // Compiles `expanded`, unless it was before.
   absl::StatusOr<Filter> Compile(base::OrderedJson expanded);
-  Filter Remember(std::map<std::string, Filter>* cache, const std::string& key, Filter filter);
+  // What `cache` has under `key` from now on: `filter`, unless there was one.
+  Filter Remember(Cache SeccompFilters::*cache, const std::string& key, Filter filter);
 
   const std::string architecture_;
   const KernelVersion kernel_;
   const Filter unconfined_;
   base::Mutex mutex_;
   // By the expanded profile's text: the rules depend on capabilities.
-  std::map<std::string, Filter> compiled_ ABSL_GUARDED_BY(mutex_);
+  Cache compiled_ ABSL_GUARDED_BY(mutex_);
   // RuntimeDefault by capabilities, so that most containers skip the expansion.
-  std::map<std::string, Filter> defaults_ ABSL_GUARDED_BY(mutex_);
+  Cache defaults_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace runtimeservice

@@ -1,0 +1,221 @@
+// The "mounts" part of config.json.
+#include <algorithm>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "runtimeservice/spec/spec_parts.h"
+
+namespace runtimeservice {
+namespace {
+
+using base::OrderedJson;
+
+struct MountEntry {
+  std::string destination;
+  std::string type;
+  std::string source;
+  std::vector<std::string> options;
+};
+
+MountEntry Bind(std::string destination, std::string source, std::vector<std::string> options) {
+  return {std::move(destination), "bind", std::move(source), std::move(options)};
+}
+
+// The kernel's file systems.
+std::vector<MountEntry> KernelMounts(const SpecInput& input, const NamespaceModes& modes) {
+  const std::string access = Security(input).privileged() ? "rw" : "ro";
+  std::vector<MountEntry> mounts = {
+      {"/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}},
+      {"/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}},
+      {"/dev/pts",
+       "devpts",
+       "devpts",
+       {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+      {"/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", access}},
+      {"/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", "relatime", access}},
+  };
+  if (modes.ipc == cri::NODE) {
+    mounts.push_back(Bind("/dev/mqueue", "/dev/mqueue", {"rbind", "nosuid", "noexec", "nodev"}));
+    mounts.push_back(Bind("/dev/shm", "/dev/shm", {"rbind", "nosuid", "noexec", "nodev"}));
+    return mounts;
+  }
+  mounts.push_back({"/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}});
+  if (input.pod_files.shm.empty()) {
+    mounts.push_back({"/dev/shm",
+                      "tmpfs",
+                      "shm",
+                      {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}});
+  } else {
+    mounts.push_back(
+        Bind("/dev/shm", input.pod_files.shm, {"rbind", "rw", "nosuid", "noexec", "nodev"}));
+  }
+  return mounts;
+}
+
+std::vector<MountEntry> PodFileMounts(const SpecInput& input) {
+  std::vector<MountEntry> mounts;
+  const auto add = [&](const char* destination, const std::string& source) {
+    if (!source.empty()) {
+      mounts.push_back(Bind(destination, source,
+                            {"rbind", "rprivate", ReadOnlyRootfs(input) ? "ro" : "rw", "nosuid",
+                             "noexec", "nodev"}));
+    }
+  };
+  add("/etc/resolv.conf", input.pod_files.resolv_conf);
+  add("/etc/hostname", input.pod_files.hostname);
+  add("/etc/hosts", input.pod_files.hosts);
+  return mounts;
+}
+
+const char* PropagationOption(cri::MountPropagation propagation) {
+  switch (propagation) {
+    case cri::PROPAGATION_HOST_TO_CONTAINER:
+      return "rslave";
+    case cri::PROPAGATION_BIDIRECTIONAL:
+      return "rshared";
+    default:
+      return "rprivate";
+  }
+}
+
+absl::StatusOr<MountEntry> RequestedMount(const SpecInput& input, int index) {
+  const cri::Mount& mount = input.container.mounts(index);
+  const std::string field = base::StrCat("mounts[", index, "].");
+  if (mount.recursive_read_only() && !input.handler.recursive_read_only) {
+    return absl::FailedPreconditionError(base::StrCat(
+        field, "recursive_read_only: the runtime cannot make mounts recursively read-only"));
+  }
+  if (mount.uidmappings_size() > 0 || mount.gidmappings_size() > 0) {
+    return absl::FailedPreconditionError(
+        base::StrCat(field, "uidMappings: id-mapped mounts are not supported"));
+  }
+  ASSIGN_OR_RETURN(std::string destination, ContainerPath(mount.container_path()));
+  std::vector<std::string> options = {"rbind", PropagationOption(mount.propagation()),
+                                      mount.readonly() ? "ro" : "rw"};
+  if (mount.recursive_read_only()) {
+    options.emplace_back("rro");
+  }
+  return Bind(std::move(destination), input.mounts[static_cast<size_t>(index)].path,
+              std::move(options));
+}
+
+bool IsBelow(std::string_view path, std::string_view directory) {
+  return path.size() > directory.size() && path.substr(0, directory.size()) == directory &&
+         path[directory.size()] == '/';
+}
+
+// Whether a mount at `requested` takes the place of the default one at `standard`: the same place, or
+// all of /dev or /sys, in which our own parts must not be mounted over the host's.
+bool Replaces(std::string_view requested, std::string_view standard) {
+  return requested == standard ||
+         ((requested == "/dev" || requested == "/sys" || IsBelow(requested, "/dev") ||
+           IsBelow(requested, "/sys")) &&
+          IsBelow(standard, requested));
+}
+
+// Leaves out what a later mount of the same kind (`requested`) replaces.
+void DropReplaced(const std::vector<MountEntry>& requested, std::vector<MountEntry>* standard) {
+  std::erase_if(*standard, [&](const MountEntry& mount) {
+    return std::any_of(requested.begin(), requested.end(), [&](const MountEntry& other) {
+      return Replaces(other.destination, mount.destination);
+    });
+  });
+}
+
+// Of mounts with one destination the last stays, where it is.
+void DropRepeats(std::vector<MountEntry>* mounts) {
+  for (size_t i = 0; i < mounts->size(); ++i) {
+    const bool repeated = std::any_of(
+        mounts->begin() + static_cast<ptrdiff_t>(i) + 1, mounts->end(),
+        [&](const MountEntry& later) { return later.destination == (*mounts)[i].destination; });
+    if (repeated) {
+      mounts->erase(mounts->begin() + static_cast<ptrdiff_t>(i--));
+    }
+  }
+}
+
+ptrdiff_t Depth(const MountEntry& mount) {
+  return std::count(mount.destination.begin(), mount.destination.end(), '/');
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ContainerPath(std::string_view path) {
+  if (path.find('\0') != std::string_view::npos) {
+    return absl::InvalidArgumentError("container_path: it has a NUL");
+  }
+  std::vector<std::string_view> names;
+  while (!path.empty()) {
+    const size_t end = std::min(path.find('/'), path.size());
+    const std::string_view name = path.substr(0, end);
+    path.remove_prefix(std::min(end + 1, path.size()));
+    if (name == "..") {
+      if (!names.empty()) {
+        names.pop_back();
+      }
+    } else if (!name.empty() && name != ".") {
+      names.push_back(name);
+    }
+  }
+  if (names.empty()) {
+    return absl::InvalidArgumentError("container_path: empty or the root itself");
+  }
+  std::string result;
+  for (const std::string_view name : names) {
+    result += base::StrCat("/", name);
+  }
+  return result;
+}
+
+absl::Status CheckMounts(const cri::ContainerConfig& config) {
+  for (int i = 0; i < config.mounts_size(); ++i) {
+    const cri::Mount& mount = config.mounts(i);
+    const std::string field = base::StrCat("mounts[", i, "].");
+    const absl::Status path = ContainerPath(mount.container_path()).status();
+    if (!path.ok()) {
+      return absl::Status(path.code(), base::StrCat(field, base::ToStd(path.message())));
+    }
+    if (!cri::MountPropagation_IsValid(mount.propagation())) {
+      return absl::InvalidArgumentError(base::StrCat(field, "propagation: unknown value"));
+    }
+    if (mount.recursive_read_only() &&
+        (!mount.readonly() || mount.propagation() != cri::PROPAGATION_PRIVATE)) {
+      return absl::InvalidArgumentError(base::StrCat(
+          field, "recursive_read_only: needs readonly and private propagation"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<OrderedJson> MountsPart(const SpecInput& input) {
+  RETURN_IF_ERROR(CheckMounts(input.container));
+  ASSIGN_OR_RETURN(const NamespaceModes modes, ContainerNamespaces(input));
+  std::vector<MountEntry> requested;
+  for (int i = 0; i < input.container.mounts_size(); ++i) {
+    ASSIGN_OR_RETURN(MountEntry mount, RequestedMount(input, i));
+    requested.push_back(std::move(mount));
+  }
+  DropRepeats(&requested);
+  std::vector<MountEntry> mounts = KernelMounts(input, modes);
+  DropReplaced(requested, &mounts);
+  std::vector<MountEntry> files = PodFileMounts(input);
+  DropReplaced(requested, &files);
+  // Parents first; the pod's files among them, so that a volume on /etc does not hide them.
+  requested.insert(requested.begin(), files.begin(), files.end());
+  std::stable_sort(requested.begin(), requested.end(), [](const MountEntry& a, const MountEntry& b) {
+    return Depth(a) < Depth(b);
+  });
+  mounts.insert(mounts.end(), requested.begin(), requested.end());
+  OrderedJson part = OrderedJson::array();
+  for (MountEntry& mount : mounts) {
+    part.push_back({{"destination", std::move(mount.destination)},
+                    {"type", std::move(mount.type)},
+                    {"source", std::move(mount.source)},
+                    {"options", std::move(mount.options)}});
+  }
+  return part;
+}
+
+}  // namespace runtimeservice
