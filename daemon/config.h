@@ -1,0 +1,126 @@
+// The configuration: /etc/crisp/crisp.conf, its drop-ins and the command line, merged and checked.
+// Names of tables and keys are CRI-O's (crio.conf(5)) where the meaning is the same.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+// Not `daemon`, like the folder: that is a function of <unistd.h>.
+namespace crispd {
+
+// [crisp.runtime.runtimes.NAME]: one OCI runtime.
+struct RuntimeHandler {
+  std::string runtime_path;
+  std::string runtime_root;  // Empty in a file: RUNROOT/runtime/NAME.
+  std::vector<std::string> allowed_annotations;
+  int64_t container_create_timeout = 60;  // Seconds.
+};
+
+// Every value crisp runs with. Plain data; config_keys.cc says what each means and may be.
+struct Config {
+  // [crisp]
+  std::string root = "/var/lib/crisp";
+  std::string runroot = "/run/crisp";
+
+  // [crisp.api]
+  std::string listen;
+  int64_t grpc_max_send_msg_size = 80 << 20;
+  int64_t grpc_max_recv_msg_size = 80 << 20;
+
+  // [crisp.runtime]
+  std::string default_runtime = "crun";
+  std::string log_level = "info";
+  std::string cgroup_manager = "cgroupfs";
+  std::string conmon;
+  std::string conmon_cgroup = "/crisp-monitors";
+  std::string init_path;
+  std::string work_cgroup = "/crisp-work";
+  std::string namespaces_dir;
+  std::vector<std::string> default_capabilities = {"CHOWN",   "DAC_OVERRIDE",     "FSETID",
+                                                   "FOWNER",  "SETGID",           "SETUID",
+                                                   "SETPCAP", "NET_BIND_SERVICE", "KILL"};
+  std::vector<std::string> default_sysctls;
+  std::vector<std::string> default_env;
+  std::vector<std::string> default_ulimits;
+  int64_t pids_limit = 0;
+  int64_t ctr_stop_timeout = 30;  // Seconds.
+  std::map<std::string, RuntimeHandler, std::less<>> runtimes;
+
+  // [crisp.image]
+  std::string pull_path;
+  std::string global_auth_file;
+  std::string registries_conf = "/etc/containers/registries.conf";
+  std::string registries_conf_dir = "/etc/containers/registries.conf.d";
+  std::vector<std::string> insecure_registries;
+  int64_t max_parallel_downloads = 6;
+  absl::Duration pull_progress_timeout = absl::Seconds(60);
+
+  // [crisp.network]
+  std::string network_dir = "/etc/cni/net.d";
+  std::vector<std::string> plugin_dirs = {"/opt/cni/bin", "/usr/lib/cni"};
+  std::string cni_default_network;
+  std::string netns_dir = "/run/netns";
+
+  // Where each value that is not a default comes from ("FILE:LINE" or "--flag"), by dotted key.
+  std::map<std::string, std::string, std::less<>> origins;
+
+  // "default" for what nobody set.
+  std::string Origin(std::string_view dotted_key) const;
+};
+
+// A value as a file or a flag gives it. A duration is written as text, such as "1m30s".
+using ConfigValue = std::variant<bool, int64_t, std::string, std::vector<std::string>>;
+
+// One value given on the command line.
+struct FlagSetting {
+  std::string key;   // Dotted: "crisp.api.listen".
+  std::string flag;  // "--listen", for messages.
+  ConfigValue value;
+};
+
+struct ConfigSources {
+  std::string file = "/etc/crisp/crisp.conf";
+  bool file_required = false;  // Without it a missing file is as good as an empty one.
+  std::string directory = "/etc/crisp/crisp.conf.d";  // *.conf in lexical order; may be missing.
+  std::vector<FlagSetting> flags;
+};
+
+// Later sources win, key by key: defaults, file, drop-ins, flags. INVALID_ARGUMENT for text that is
+// no TOML, an unknown key (the message names the nearest known one), a wrong type or a bad value;
+// each message starts with "FILE:LINE: " or the flag. Empty values that stand for another one are
+// filled in; what depends on the machine is not looked up yet.
+absl::StatusOr<Config> LoadConfig(const ConfigSources& sources);
+
+// Completes what depends on this machine: the helper programs beside `program` (the path of the
+// running crisp) or in /usr/libexec/crisp, and the default runtimes that are installed.
+void ResolveHost(std::string_view program, Config* config);
+
+// The effective configuration as TOML, each value followed by its origin as a comment.
+std::string FormatConfig(const Config& config);
+
+// A file for a person to edit: every key explained, with its default, commented out.
+std::string ConfigTemplate();
+
+// The flags made from the table of keys.
+struct ConfigFlag {
+  std::string key;
+  std::string flag;  // With its dashes.
+  std::string help;
+  bool repeatable = false;  // A list: given once for each element.
+};
+std::vector<ConfigFlag> ConfigFlags();
+
+// The setting a flag with these arguments stands for; INVALID_ARGUMENT when the text is no number,
+// boolean or duration as the key needs it. `arguments` is not empty.
+absl::StatusOr<FlagSetting> ParseConfigFlag(const ConfigFlag& flag,
+                                            const std::vector<std::string>& arguments);
+
+}  // namespace crispd

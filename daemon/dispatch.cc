@@ -1,0 +1,104 @@
+#include "daemon/dispatch.h"
+
+#include <chrono>
+
+#include "absl/time/clock.h"
+
+namespace crispd {
+namespace {
+
+// HTTP/2 peers accept 8 KiB of headers and trailers; a byte may take three when percent-encoded.
+constexpr size_t kMaxEncodedMessage = 6000;
+
+absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
+  const std::chrono::system_clock::time_point deadline = context.deadline();
+  return deadline == std::chrono::system_clock::time_point::max() ? absl::InfiniteFuture()
+                                                                  : absl::FromChrono(deadline);
+}
+
+// Whether such a failure is part of daily life: its caller asks on, falls back or left.
+bool IsRoutine(absl::StatusCode code) {
+  return code == absl::StatusCode::kNotFound || code == absl::StatusCode::kCancelled ||
+         code == absl::StatusCode::kUnimplemented;
+}
+
+}  // namespace
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  std::string message(base::ToStd(status.message()));
+  size_t encoded = 0;
+  size_t kept = 0;
+  while (kept < message.size() && encoded < kMaxEncodedMessage) {
+    const char c = message[kept++];
+    encoded += c >= 0x20 && c < 0x7f && c != '%' ? 1 : 3;
+  }
+  if (kept < message.size()) {
+    // Not in the middle of a UTF-8 sequence.
+    while (kept > 0 && (static_cast<unsigned char>(message[kept]) & 0xc0) == 0x80) {
+      --kept;
+    }
+    message.resize(kept);
+    message += "…";
+  }
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), message);
+}
+
+absl::Status UnbuiltError(std::string_view method) {
+  return absl::UnimplementedError(base::StrCat(method, " is not built yet"));
+}
+
+UnaryCall::UnaryCall(grpc::CallbackServerContext* context, const Verb& verb, std::string subject,
+                     InFlight* in_flight)
+    : method_(verb.method),
+      subject_(std::move(subject)),
+      start_(absl::Now()),
+      deadline_(DeadlineOf(*context)),
+      in_flight_(in_flight),
+      cancellation_(std::make_shared<base::Cancellation>()),
+      request_(in_flight->Add(std::string(verb.method), subject_,
+                              verb.lane == nullptr ? "" : verb.lane->name())) {
+  base::LogDebug(method_, subject_.empty() ? "" : " ", subject_, " request=", request_);
+}
+
+void UnaryCall::Complete(const absl::Status& status) {
+  const absl::Duration taken = absl::Trunc(absl::Now() - start_, absl::Milliseconds(1));
+  if (status.ok() || IsRoutine(status.code())) {
+    base::LogDebug(method_, ": ", status.ok() ? "OK" : status.ToString(), " after ",
+                   absl::FormatDuration(taken), " request=", request_);
+  } else {
+    base::LogWarning(method_, subject_.empty() ? "" : " ", subject_, ": ", status.ToString(),
+                     " after ", absl::FormatDuration(taken), " request=", request_);
+  }
+  in_flight_->Remove(request_);
+  Finish(ToGrpc(status));
+}
+
+grpc::ServerUnaryReactor* Dispatcher::Unbuilt(grpc::CallbackServerContext* context,
+                                              std::string_view method) {
+  auto* call = new UnaryCall(context, Verb{.method = method}, "", in_flight_);
+  call->Complete(UnbuiltError(method));
+  return call;
+}
+
+void Dispatcher::Post(const Verb& verb, UnaryCall* call, base::Lane::Task task) {
+  base::Lane::Task guarded = [call, task = std::move(task)] {
+    absl::Status wanted = call->context().Check();
+    if (!wanted.ok()) {
+      call->Complete(wanted);
+      return;
+    }
+    call->SetStage(Stage::kRunning);
+    task();
+  };
+  if (verb.lane == nullptr) {
+    guarded();
+    return;
+  }
+  absl::Status posted = verb.lane->Post(std::move(guarded));
+  if (!posted.ok()) {
+    call->Complete(posted);
+  }
+}
+
+}  // namespace crispd

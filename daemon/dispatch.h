@@ -1,0 +1,185 @@
+// From gRPC to a handler and back: RPC → lane → handler → gRPC status. The only way verbs are
+// called.
+#pragma once
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/server_callback.h>
+#include <grpcpp/support/status.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/context.h"
+#include "base/lane.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "daemon/in_flight.h"
+
+namespace crispd {
+
+// The same code; the message cut to what fits into HTTP/2 trailers (a longer one would reach the
+// client as RESOURCE_EXHAUSTED without any text).
+grpc::Status ToGrpc(const absl::Status& status);
+
+// What a verb's table row says: its name and the lane it blocks on, null when it is answered from
+// memory on gRPC's own thread.
+struct Verb {
+  std::string_view method;
+  base::Lane* lane = nullptr;
+};
+
+// The object a request names, for logs: "container=ID", "pod=ID", "pod=NAMESPACE/NAME",
+// "image=NAME". Never anything of AuthConfig.
+template <typename Request>
+std::string Subject(const Request& request) {
+  if constexpr (requires { request.container_id(); }) {
+    return base::StrCat("container=", request.container_id());
+  } else if constexpr (requires { request.pod_sandbox_id(); }) {
+    if constexpr (requires { request.config().metadata().attempt(); }) {
+      return base::StrCat("pod=", request.pod_sandbox_id(),
+                          " name=", request.config().metadata().name());
+    } else {
+      return base::StrCat("pod=", request.pod_sandbox_id());
+    }
+  } else if constexpr (requires { request.config().metadata().namespace_(); }) {
+    return base::StrCat("pod=", request.config().metadata().namespace_(), "/",
+                        request.config().metadata().name());
+  } else if constexpr (requires { request.image().image(); }) {
+    return base::StrCat("image=", request.image().image());
+  } else {
+    return "";
+  }
+}
+
+// One unary call from its arrival to its answer. Deletes itself when gRPC is done with it.
+class UnaryCall final : public grpc::ServerUnaryReactor {
+ public:
+  UnaryCall(grpc::CallbackServerContext* context, const Verb& verb, std::string subject,
+            InFlight* in_flight);
+
+  // The call's deadline and cancellation.
+  base::Context context() const { return {deadline_, cancellation_}; }
+  uint64_t request() const { return request_; }
+  // While the result lives, the lines this thread logs name the request.
+  [[nodiscard]] base::LogField NameLogLines() const {
+    return base::LogField("request", base::StrCat(request_));
+  }
+  void SetStage(Stage stage) { in_flight_->SetStage(request_, stage); }
+
+  // Answers, and logs the end: a failure once, here, since this is where it leaves the daemon. Call
+  // it once; the call and the messages are gone when it returns.
+  void Complete(const absl::Status& status);
+
+ private:
+  void OnCancel() override { cancellation_->Cancel(); }
+  void OnDone() override { delete this; }
+
+  const std::string_view method_;
+  const std::string subject_;
+  const absl::Time start_;
+  const absl::Time deadline_;
+  InFlight* const in_flight_;
+  const std::shared_ptr<base::Cancellation> cancellation_;
+  const uint64_t request_;
+};
+
+// The answer to come of an asynchronous verb. The first Set answers, later ones do nothing; one
+// that is dropped unanswered answers INTERNAL, so that no caller waits for ever. Thread-safe.
+template <typename Response>
+class PendingAnswer {
+ public:
+  PendingAnswer(UnaryCall* call, Response* response) : call_(call), response_(response) {}
+  PendingAnswer(const PendingAnswer&) = delete;
+  PendingAnswer& operator=(const PendingAnswer&) = delete;
+  ~PendingAnswer() { Set(absl::InternalError("the request was dropped")); }
+
+  void Set(absl::StatusOr<Response> result) {
+    if (answered_.exchange(true)) return;
+    if (result.ok()) {
+      *response_ = *std::move(result);
+    }
+    call_->Complete(result.status());
+  }
+
+ private:
+  UnaryCall* const call_;
+  Response* const response_;
+  std::atomic<bool> answered_ = false;
+};
+
+// Thread-safe. Lives longer than the server and shorter than the lanes.
+class Dispatcher {
+ public:
+  explicit Dispatcher(InFlight* in_flight) : in_flight_(in_flight) {}
+
+  const InFlight& in_flight() const { return *in_flight_; }
+
+  // Runs `handler(context, request)`, which returns an absl::StatusOr<Response>, on the verb's
+  // lane. A full lane answers RESOURCE_EXHAUSTED; a request whose caller went while it was queued
+  // is not run.
+  template <typename Request, typename Response, typename Handler>
+  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const Verb& verb,
+                                const Request* request, Response* response, Handler handler) {
+    auto* call = new UnaryCall(context, verb, Subject(*request), in_flight_);
+    Post(verb, call, [call, request, response, handler = std::move(handler)] {
+      absl::StatusOr<Response> result = [&] {
+        const base::LogField field = call->NameLogLines();
+        return handler(call->context(), *request);
+      }();
+      if (result.ok()) {
+        *response = *std::move(result);
+      }
+      call->Complete(result.status());
+    });
+    return call;
+  }
+
+  // Runs `handler(context, request, done)` on the verb's lane; the answer comes when `done` is
+  // called with an absl::StatusOr<Response>, from any thread, during the handler or later.
+  template <typename Request, typename Response, typename Handler>
+  grpc::ServerUnaryReactor* RunAsync(grpc::CallbackServerContext* context, const Verb& verb,
+                                     const Request* request, Response* response, Handler handler) {
+    auto* call = new UnaryCall(context, verb, Subject(*request), in_flight_);
+    Post(verb, call, [this, call, request, response, handler = std::move(handler)] {
+      // Once answered, the call and its messages are gone: what the rest needs is taken before.
+      const uint64_t number = call->request();
+      const base::Context call_context = call->context();
+      const Request kept = *request;
+      auto answer = std::make_shared<PendingAnswer<Response>>(call, response);
+      const base::LogField field = call->NameLogLines();
+      handler(call_context, kept,
+              [answer](absl::StatusOr<Response> result) { answer->Set(std::move(result)); });
+      answer.reset();
+      in_flight_->SetStage(number, Stage::kWaiting);
+    });
+    return call;
+  }
+
+  // Answers UNIMPLEMENTED with the method's name.
+  grpc::ServerUnaryReactor* Unbuilt(grpc::CallbackServerContext* context, std::string_view method);
+
+ private:
+  // Runs `task` on the lane or at once; completes the call itself
+  // when the lane refuses or the caller went.
+  void Post(const Verb& verb, UnaryCall* call, base::Lane::Task task);
+
+  InFlight* const in_flight_;
+};
+
+// The UNIMPLEMENTED error for `method`.
+absl::Status UnbuiltError(std::string_view method);
+
+// Ends a server stream at once with UNIMPLEMENTED.
+template <typename Response>
+class UnbuiltStream final : public grpc::ServerWriteReactor<Response> {
+ public:
+  explicit UnbuiltStream(std::string_view method) { this->Finish(ToGrpc(UnbuiltError(method))); }
+  void OnDone() override { delete this; }
+};
+
+}  // namespace crispd

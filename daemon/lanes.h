@@ -1,0 +1,26 @@
+// The lanes on which handlers block, one for each kind of waiting.
+#pragma once
+
+#include <array>
+
+#include "base/lane.h"
+
+namespace crispd {
+
+// A lane that is full refuses, so one kind of slow work cannot starve another.
+struct Lanes {
+  // Pods: a network plugin may hang.
+  base::Lane sandbox{"sandbox", 64, 1024};
+  // Containers, images' removal and whatever asks the runtime or the disk.
+  base::Lane runtime{"runtime", 64, 4096};
+  // ExecSync, mostly asleep in poll.
+  base::Lane exec{"exec", 256, 4096};
+  // PullImage, waiting for its worker.
+  base::Lane pull{"pull", 16, 1024};
+  // Unlinking, lazy unmounts, retried network detaches; no verb runs here.
+  base::Lane gc{"gc", 2, 65536};
+
+  std::array<const base::Lane*, 5> All() const { return {&sandbox, &runtime, &exec, &pull, &gc}; }
+};
+
+}  // namespace crispd
