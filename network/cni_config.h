@@ -30,12 +30,10 @@ struct CniNetwork {
   std::vector<CniPluginConfig> plugins;
 };
 
-// A configuration list (.conflist). The plugins may be missing if `allow_no_plugins` says so: they
-// are then in the list's own folder. INVALID_ARGUMENT with the reason for anything that is not a
-// valid list of a version from 0.3.0 to 1.1.0.
-enum class NoPlugins { kRefuse, kAllow };
-absl::StatusOr<CniNetwork> ParseCniList(std::string_view text,
-                                        NoPlugins no_plugins = NoPlugins::kRefuse);
+// A configuration list (.conflist) with its plugins in it. INVALID_ARGUMENT with the reason for
+// anything that is not a valid list of a version from 0.3.0 to 1.1.0.
+absl::StatusOr<CniNetwork> ParseCniList(std::string_view text);
+absl::StatusOr<CniNetwork> ParseCniListObject(const base::Json& object);
 
 // The configuration of a single plugin (.conf, .json) as a network of one.
 absl::StatusOr<CniNetwork> ParseCniSinglePlugin(std::string_view text);
@@ -57,7 +55,7 @@ class CniConfigDirectory {
   absl::StatusOr<std::shared_ptr<const CniNetwork>> Network();
 
  private:
-  // A file name with everything stat(2) tells about its content's identity.
+  // Everything stat(2) tells that changes with the content of the files.
   struct Snapshot {
     std::string text;
     absl::Time newest_change;
