@@ -1,0 +1,16 @@
+// The verbs of crisp-init. Each gets the arguments after its name and returns the exit status.
+#pragma once
+
+namespace conmon {
+
+inline constexpr char kInit[] = "crisp-init";
+inline constexpr int kUsageError = 2;
+
+// Unshares namespaces and keeps them until standard input ends or a signal comes.
+int Hold(int argc, char** argv);
+// The init of a PID namespace: reaps until SIGTERM or SIGINT.
+int Pause(int argc, char** argv);
+// Gives itself the limits, signals and cgroups of a fresh program and becomes that program.
+int Run(int argc, char** argv);
+
+}  // namespace conmon
