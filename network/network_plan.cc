@@ -16,6 +16,7 @@ constexpr int kPlanVersion = 1;
 constexpr char kInterfaceName[] = "eth0";
 constexpr char kIngressAnnotation[] = "kubernetes.io/ingress-bandwidth";
 constexpr char kEgressAnnotation[] = "kubernetes.io/egress-bandwidth";
+constexpr int kMaxDigits = 18;  // Of a quantity; they fit into 60 bits.
 constexpr int64_t kMinBandwidth = 1000;
 constexpr int64_t kMaxBandwidth = 1'000'000'000'000'000;
 // The convention for "no limit on bursts".
@@ -124,12 +125,11 @@ bool ReadMantissa(std::string_view* text, Quantity* quantity) {
                             (text->front() == '.' && !point))) {
     if (text->front() == '.') {
       point = true;
+    } else if (++digits > kMaxDigits) {
+      return false;
     } else {
       quantity->mantissa = quantity->mantissa * 10 + (text->front() - '0');
       quantity->exponent10 -= point ? 1 : 0;
-      if (++digits > 18) {
-        return false;
-      }
     }
     text->remove_prefix(1);
   }
