@@ -1,6 +1,7 @@
 // The root file system of one container: an overlay of its image's layers and a writable directory.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,8 @@
 #include "absl/status/statusor.h"
 #include "base/context.h"
 #include "base/id.h"
+#include "base/lane.h"
+#include "imageservice/store/trash.h"
 
 namespace imageservice {
 
@@ -15,11 +18,13 @@ namespace imageservice {
 class Rootfs {
  public:
   // Layers are at `<root>/layers/<chain id>`, writable directories at
-  // `<root>/containers/<id>/{upper,work}`, mounts at `<run_root>/containers/<id>/rootfs`.
-  Rootfs(std::string root, std::string run_root);
+  // `<root>/containers/<id>/{upper,work}`, mounts at `<run_root>/containers/<id>/rootfs`. Goes on
+  // with deletions that an earlier life began; they run on a lane of this object's own.
+  static absl::StatusOr<std::unique_ptr<Rootfs>> Open(std::string root, std::string run_root);
+  ~Rootfs();  // Finishes deletions.
 
   // Mounts the overlay for `container` and returns where. What an interrupted call left is
-  // replaced.
+  // replaced, its writable directory too. The layers must be pinned (image.h) until Remove.
   absl::StatusOr<std::string> Prepare(const base::Context& ctx, const base::ContainerId& container,
                                       const std::vector<std::string>& chain_ids);
 
@@ -27,9 +32,20 @@ class Rootfs {
   // of the context's time, the rest in the background. OK if there is nothing.
   absl::Status Remove(const base::Context& ctx, const base::ContainerId& container);
 
+  // The containers that have a writable directory: those without a record are to be removed.
+  absl::StatusOr<std::vector<base::ContainerId>> List() const;
+
  private:
+  Rootfs(std::string root, std::string run_root);
+  std::string DirectoryOf(const base::ContainerId& container) const;
+  std::string TargetOf(const base::ContainerId& container) const;
+  // Makes the writable directories, with the image's root folder as the model of the new root.
+  absl::Status MakeWritable(const std::string& directory, const std::string& top_layer) const;
+
   const std::string root_;
   const std::string run_root_;
+  std::unique_ptr<base::Lane> gc_;
+  std::unique_ptr<Trash> trash_;
 };
 
 }  // namespace imageservice

@@ -1,0 +1,34 @@
+// A flag that threads wait for beside the deadline and the cancellation of their request.
+#pragma once
+
+#include <atomic>
+
+#include "absl/status/status.h"
+#include "base/context.h"
+#include "base/unique_fd.h"
+
+namespace imageservice {
+
+// Thread-safe.
+class Event {
+ public:
+  Event();
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  // Lets every waiter go, now and later, until Clear.
+  void Set();
+  void Clear();
+  bool is_set() const { return set_.load(); }
+  // Readable while the event is set; -1 if the process has run out of descriptors.
+  int fd() const { return fd_.get(); }
+
+  // OK once the event is set, else the context's DEADLINE_EXCEEDED or CANCELLED.
+  absl::Status Wait(const base::Context& ctx) const;
+
+ private:
+  std::atomic<bool> set_ = false;
+  base::UniqueFd fd_;
+};
+
+}  // namespace imageservice

@@ -1,0 +1,112 @@
+// The image verbs of the CRI (runtime.v1.ImageService).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/context.h"
+#include "base/lane.h"
+#include "base/launcher.h"
+#include "base/mutex.h"
+#include "imageservice/image.h"
+#include "imageservice/puller.h"
+#include "imageservice/registries_config.h"
+#include "imageservice/store/images.h"
+#include "imageservice/store/layers.h"
+#include "imageservice/store/trash.h"
+#include "proto/cri.h"
+
+namespace imageservice {
+
+// What the image service needs of the daemon's configuration.
+struct ImageConfig {
+  std::string root = "/var/lib/crisp";  // Everything that lasts is below it, on one file system.
+  std::string run_root = "/run/crisp";  // Mounts of containers (rootfs.h).
+  std::string worker_path;              // crisp-pull.
+  std::vector<std::string> worker_environment;  // "HTTPS_PROXY=…" and its like.
+  std::vector<std::string> registries_conf = {"/etc/containers/registries.conf",
+                                              "/etc/containers/registries.conf.d"};
+  std::vector<std::string> certificate_directories = {"/etc/containers/certs.d",
+                                                      "/etc/docker/certs.d"};
+  std::vector<std::string> insecure_registries;  // Plain HTTP is allowed (registries_config.h).
+  std::string global_auth_file;                  // An auth.json; empty: none.
+  int max_parallel_pulls = 16;
+  int max_parallel_layers = 3;  // Of one pull.
+  uint64_t max_layer_bytes = uint64_t{64} << 30;
+};
+
+// Thread-safe. Lists and ImageStatus answer from memory; PullImage and RemoveImage block their
+// thread.
+class ImageService : public ImageSource {
+ public:
+  // Loads and repairs what is below the root, and ends what an earlier daemon left half done. Pulls
+  // and deletions run on lanes of the service's own. `launcher` must outlive it. Only what makes
+  // the store unusable as a whole is an error; damaged images are in problems().
+  static absl::StatusOr<std::unique_ptr<ImageService>> Open(ImageConfig config,
+                                                            const base::Launcher* launcher);
+  // Cancels the pulls and finishes deletions.
+  ~ImageService() override;
+
+  // Deletes layers that neither an image nor a pinned owner needs. To be called once, after every
+  // container known from a record has been pinned.
+  void ReleaseUnused();
+
+  // An unknown image in the filter is an empty list.
+  absl::StatusOr<cri::ListImagesResponse> ListImages(const base::Context& ctx,
+                                                     const cri::ListImagesRequest& request);
+  // An unknown image is an answer without one. Verbose adds "info": the config as JSON.
+  absl::StatusOr<cri::ImageStatusResponse> ImageStatus(const base::Context& ctx,
+                                                       const cri::ImageStatusRequest& request);
+  // Asks the registry also when the image is here. The message of an UNAVAILABLE error begins with
+  // "RegistryUnavailable", as the kubelet wants to know it.
+  absl::StatusOr<cri::PullImageResponse> PullImage(const base::Context& ctx,
+                                                   const cri::PullImageRequest& request);
+  // Removes the image with all its names, whichever names it. OK if it is not here. Layers that
+  // containers use stay until these go.
+  absl::StatusOr<cri::RemoveImageResponse> RemoveImage(const base::Context& ctx,
+                                                       const cri::RemoveImageRequest& request);
+  // By the numbers counted at the pulls. Containers live on the same file system.
+  absl::StatusOr<cri::ImageFsInfoResponse> ImageFsInfo(const base::Context& ctx,
+                                                       const cri::ImageFsInfoRequest& request);
+
+  absl::StatusOr<ContainerImage> Acquire(const std::string& reference,
+                                         const std::string& owner) override;
+  void Pin(const std::string& owner, const std::vector<std::string>& chain_ids) override;
+  void Release(const std::string& owner) override;
+
+  // The pulls that are running, for `crisp status`.
+  std::vector<PullProgress> Progress() const { return puller_->Progress(); }
+  // What was found damaged at the start, in words.
+  const std::vector<std::string>& problems() const { return problems_; }
+
+ private:
+  explicit ImageService(ImageConfig config);
+  absl::Status OpenStores();
+  void StartPuller(const base::Launcher* launcher);
+  // Re-reads registries.conf; lookups between two calls use what the last good one read.
+  absl::StatusOr<std::shared_ptr<const RegistriesConfig>> ReloadRegistries();
+  std::shared_ptr<const RegistriesConfig> registries() const;
+  // The image that a user's text means; null when it is not here.
+  absl::StatusOr<ImagePtr> Find(const std::string& text) const;
+  absl::StatusOr<ImagePtr> Pull(const base::Context& ctx, const cri::PullImageRequest& request);
+  absl::Status MakeDurable(const std::vector<std::string>& chain_ids,
+                           const std::vector<std::string>& image_ids);
+  void MakeDurableLater(std::vector<std::string> chain_ids, std::vector<std::string> image_ids);
+
+  const ImageConfig config_;
+  std::vector<std::string> problems_;
+  // Made in this order; the lane's tasks use the stores, and pulls use all of it.
+  std::unique_ptr<base::Lane> gc_;
+  std::unique_ptr<Trash> trash_;
+  std::unique_ptr<LayerStore> layers_;
+  std::unique_ptr<ImageStore> images_;
+  std::unique_ptr<Puller> puller_;
+
+  mutable base::Mutex mutex_;
+  std::shared_ptr<const RegistriesConfig> registries_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace imageservice

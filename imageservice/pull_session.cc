@@ -1,0 +1,405 @@
+#include "imageservice/pull_session.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include "absl/time/clock.h"
+#include "base/files.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "imageservice/store/deferred.h"
+
+namespace imageservice {
+namespace {
+
+using Claim = LayerStore::Claim;
+
+// A worker that does not read its socket for so long is broken.
+constexpr absl::Duration kSendTimeout = absl::Seconds(30);
+// From the closing of its socket to its death.
+constexpr absl::Duration kExitTimeout = absl::Seconds(5);
+
+absl::Status BrokenProtocol(std::string_view what) {
+  return absl::InternalError(base::StrCat("the pull worker broke the protocol: ", what));
+}
+
+worker::LayerDecision DecisionFor(Claim claim) {
+  switch (claim) {
+    case Claim::kPresent:
+      return worker::LayerDecision::kHave;
+    case Claim::kMine:
+      return worker::LayerDecision::kFetch;
+    case Claim::kOther:
+      break;
+  }
+  return worker::LayerDecision::kWait;
+}
+
+}  // namespace
+
+PullSession::PullSession(const PullEnvironment& environment, PullPlan plan,
+                         std::function<void(const PullProgress&)> report)
+    : environment_(environment),
+      plan_(std::move(plan)),
+      report_(std::move(report)),
+      id_(base::RandomHex64().substr(0, 16)),
+      owner_("pull/" + id_),
+      staging_(environment.staging_directory + "/" + id_) {
+  progress_.reference = plan_.reference;
+  progress_.started = absl::Now();
+}
+
+absl::StatusOr<ImagePtr> PullSession::Run(const base::Context& ctx) {
+  environment_.layers->AddListener(&wake_);
+  absl::StatusOr<ImagePtr> image = absl::InternalError("not run");
+  absl::Status status;
+  {
+    absl::StatusOr<base::Subprocess> process = StartWorker();
+    status = process.ok() ? Converse(ctx, &*process) : process.status();
+    // The worker is killed here at the latest.
+  }
+  if (status.ok()) {
+    image = CommitImage();
+  } else {
+    image = status;
+  }
+  CleanUp();
+  return image;
+}
+
+absl::StatusOr<base::Subprocess> PullSession::StartWorker() {
+  if (mkdir(staging_.c_str(), 0700) != 0) {
+    return base::ErrnoStatus(errno, base::StrCat("make ", staging_));
+  }
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    return base::ErrnoStatus(errno, "make a socket pair");
+  }
+  channel_.emplace(base::UniqueFd(ends[0]));
+  const base::UniqueFd theirs(ends[1]);
+  base::Command command;
+  command.argv = {environment_.worker_path};
+  command.env = environment_.worker_environment;
+  command.directory = "/";
+  command.stderr_fd = STDERR_FILENO;  // A crash's last words.
+  command.extra_fds = {{worker::kWorkerSocket, theirs.get()}};
+  return base::Subprocess::Spawn(environment_.launcher->Wrap(std::move(command)));
+}
+
+worker::PullRequest PullSession::Request() const {
+  worker::PullRequest request;
+  request.reference = plan_.reference;
+  request.tag = plan_.sources.front().name.tag();
+  request.digest = plan_.sources.front().name.digest();
+  for (const PullSource& source : plan_.sources) {
+    request.endpoints.push_back(source.endpoint);
+  }
+  request.platform = environment_.platform;
+  request.limits = environment_.limits;
+  request.staging_directory = staging_;
+  return request;
+}
+
+absl::Status PullSession::Converse(const base::Context& ctx, base::Subprocess* process) {
+  absl::Status status = Send(ctx, Request());
+  while (status.ok() && !(worker_done_ && committed_ == layers_.size())) {
+    status = ReceiveAll(ctx);
+    if (status.ok()) {
+      status = CommitLayers();
+    }
+    if (status.ok()) {
+      status = AnswerWaiting(ctx);
+    }
+    if (status.ok() && !worker_done_) {
+      status = WaitForNews(ctx);
+    }
+  }
+  if (!worker_lost_) {
+    return status;
+  }
+  const absl::StatusOr<base::ExitState> end = process->Wait(ctx.WithTimeout(kExitTimeout));
+  RETURN_IF_ERROR(ctx.Check());
+  return absl::InternalError(
+      base::StrCat("the pull worker ended without a word",
+                   end.ok() ? base::StrCat(" (exit code ", end->code, ")") : std::string()));
+}
+
+// A worker that is gone may have said why before: that is for ReceiveAll to find out.
+absl::Status PullSession::Send(const base::Context& ctx, const worker::DaemonMessage& message) {
+  const absl::Status status =
+      channel_->Send(ctx.WithTimeout(kSendTimeout), worker::Encode(message));
+  if (status.ok() || absl::IsUnavailable(status)) {
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(ctx.Check());
+  return BrokenProtocol(base::ToStd(status.message()));
+}
+
+absl::Status PullSession::WaitForNews(const base::Context& ctx) const {
+  if (!wake_.is_set()) {  // It may be, with its descriptor drained by a Clear that lost the race.
+    pollfd entries[] = {{.fd = channel_->fd(), .events = POLLIN, .revents = 0},
+                        {.fd = wake_.fd(), .events = POLLIN, .revents = 0},
+                        {.fd = ctx.cancel_fd(), .events = POLLIN, .revents = 0}};
+    poll(entries, std::size(entries), ctx.PollTimeout());
+  }
+  return ctx.Check();
+}
+
+absl::Status PullSession::ReceiveAll(const base::Context& ctx) {
+  while (!worker_done_) {
+    const absl::StatusOr<std::optional<std::string>> frame = channel_->TryReceive();
+    if (!frame.ok()) {
+      worker_lost_ = true;
+      return frame.status();
+    }
+    if (!frame->has_value()) {
+      return absl::OkStatus();
+    }
+    absl::StatusOr<worker::WorkerMessage> message = worker::ParseWorkerMessage(**frame);
+    if (!message.ok()) {
+      return BrokenProtocol(base::ToStd(message.status().message()));
+    }
+    RETURN_IF_ERROR(Handle(ctx, *std::move(message)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PullSession::Handle(const base::Context& ctx, worker::WorkerMessage message) {
+  return std::visit(
+      [&](auto&& body) -> absl::Status {
+        using Body = std::decay_t<decltype(body)>;
+        if constexpr (std::is_same_v<Body, worker::Progress>) {
+          progress_.bytes_done = body.bytes_done;
+          progress_.bytes_total = body.bytes_total;
+          report_(progress_);
+          return absl::OkStatus();
+        } else if constexpr (std::is_same_v<Body, worker::Token>) {
+          return OnToken(body);
+        } else if constexpr (std::is_same_v<Body, worker::Warning>) {
+          base::LogWarning("pull ", plan_.reference, ": ", body.message);
+          return absl::OkStatus();
+        } else if constexpr (std::is_same_v<Body, worker::Resolved>) {
+          return OnResolved(std::move(body));
+        } else if constexpr (std::is_same_v<Body, worker::LayerQuestion>) {
+          return OnQuestion(ctx, std::move(body));
+        } else if constexpr (std::is_same_v<Body, worker::LayerDone>) {
+          return OnLayerDone(std::move(body));
+        } else if constexpr (std::is_same_v<Body, worker::Done>) {
+          return OnDone();
+        } else {
+          return body.status.ok() ? BrokenProtocol("an error that is none") : body.status;
+        }
+      },
+      std::move(message));
+}
+
+absl::Status PullSession::OnToken(const worker::Token& token) {
+  if (token.endpoint < 0 || static_cast<size_t>(token.endpoint) >= plan_.sources.size()) {
+    return BrokenProtocol("a token for an endpoint that was not given");
+  }
+  environment_.keep_token(plan_.sources[static_cast<size_t>(token.endpoint)].endpoint, token);
+  return absl::OkStatus();
+}
+
+absl::Status PullSession::OnResolved(worker::Resolved resolved) {
+  if (resolved_.has_value()) {
+    return BrokenProtocol("a second manifest");
+  }
+  if (resolved.endpoint < 0 || static_cast<size_t>(resolved.endpoint) >= plan_.sources.size()) {
+    return BrokenProtocol("an answer from an endpoint that was not given");
+  }
+  if (!base::CheckHex64(resolved.image_id).ok() || !IsDigest(resolved.manifest_digest) ||
+      !(resolved.index_digest.empty() || IsDigest(resolved.index_digest))) {
+    return BrokenProtocol("a malformed digest");
+  }
+  const std::string& wanted = plan_.sources.front().name.digest();
+  if (!wanted.empty() && wanted != resolved.manifest_digest && wanted != resolved.index_digest) {
+    return BrokenProtocol("a manifest of another digest than asked for");
+  }
+  ASSIGN_OR_RETURN(config_, ParseOciConfig(resolved.config));
+  if (config_.diff_ids.size() > worker::kMaxLayers) {
+    return absl::InvalidArgumentError(base::StrCat("the image has ", config_.diff_ids.size(),
+                                                   " layers, more than ", worker::kMaxLayers));
+  }
+  progress_.layers_total = static_cast<int>(config_.diff_ids.size());
+  report_(progress_);
+  resolved_ = std::move(resolved);
+  return absl::OkStatus();
+}
+
+absl::Status PullSession::OnQuestion(const base::Context& ctx, worker::LayerQuestion question) {
+  const size_t index = layers_.size();
+  if (!resolved_.has_value() || index >= config_.diff_ids.size() ||
+      static_cast<size_t>(question.index) != index) {
+    return BrokenProtocol("a question about a layer out of order");
+  }
+  const std::string parent = index == 0 ? "" : layers_.back().question.chain_id;
+  if (question.parent != parent || question.diff_id != config_.diff_ids[index] ||
+      (index == 0 && question.chain_id != question.diff_id)) {
+    return BrokenProtocol("a layer that is not the config's");
+  }
+  const auto same = [&](const Layer& layer) {
+    return layer.question.chain_id == question.chain_id;
+  };
+  if (!base::CheckHex64(question.chain_id).ok() ||
+      std::any_of(layers_.begin(), layers_.end(), same)) {
+    return BrokenProtocol("a chain ID that cannot be");
+  }
+  Layer layer;
+  layer.question = std::move(question);
+  layer.claim = environment_.layers->ClaimFor(owner_, layer.question.chain_id);
+  layers_.push_back(std::move(layer));
+  return Answer(ctx, layers_.back());
+}
+
+absl::Status PullSession::Answer(const base::Context& ctx, const Layer& layer) {
+  return Send(ctx, worker::LayerAnswer{.index = layer.question.index,
+                                       .decision = DecisionFor(layer.claim)});
+}
+
+// The layer's folder leaves the worker's reach before anything else happens to it.
+absl::Status PullSession::OnLayerDone(worker::LayerDone done) {
+  const auto index = static_cast<size_t>(done.index);
+  if (done.index < 0 || index >= layers_.size() || layers_[index].claim != Claim::kMine ||
+      layers_[index].done.has_value() || layers_[index].question.chain_id != done.chain_id) {
+    return BrokenProtocol("a layer nobody asked for");
+  }
+  const std::string from = base::StrCat(staging_, "/", done.directory);
+  const std::string to = FinishedPath(done.index);
+  if (rename(from.c_str(), to.c_str()) != 0) {
+    return base::ErrnoStatus(errno, base::StrCat("take over layer ", done.chain_id));
+  }
+  struct stat info;
+  if (lstat(to.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
+    return BrokenProtocol("a layer that is no directory");
+  }
+  layers_[index].done = std::move(done);
+  return absl::OkStatus();
+}
+
+absl::Status PullSession::OnDone() {
+  const bool complete = resolved_.has_value() && layers_.size() == config_.diff_ids.size() &&
+                        std::all_of(layers_.begin(), layers_.end(), [](const Layer& layer) {
+                          return layer.claim == Claim::kPresent || layer.done.has_value();
+                        });
+  if (!complete) {
+    return BrokenProtocol("it is done before all layers are");
+  }
+  worker_done_ = true;
+  return absl::OkStatus();
+}
+
+// Layers that another pull was fetching have come, or are ours to fetch.
+absl::Status PullSession::AnswerWaiting(const base::Context& ctx) {
+  if (!wake_.is_set()) {
+    return absl::OkStatus();
+  }
+  wake_.Clear();  // Before looking: what changes from now on sets it again.
+  for (Layer& layer : layers_) {
+    if (layer.claim != Claim::kOther) {
+      continue;
+    }
+    layer.claim = environment_.layers->ClaimFor(owner_, layer.question.chain_id);
+    if (layer.claim != Claim::kOther) {
+      RETURN_IF_ERROR(Answer(ctx, layer));
+    }
+  }
+  return CommitLayers();
+}
+
+// From the bottom up, since a layer's last steps look at the ones below it.
+absl::Status PullSession::CommitLayers() {
+  while (committed_ < layers_.size()) {
+    const Layer& layer = layers_[committed_];
+    if (layer.claim != Claim::kPresent) {
+      if (!layer.done.has_value()) {
+        break;
+      }
+      RETURN_IF_ERROR(base::Annotate(CommitLayer(layer),
+                                     base::StrCat("layer sha256:", layer.question.diff_id)));
+    }
+    ++committed_;
+    ReportLayers();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PullSession::CommitLayer(const Layer& layer) {
+  std::vector<std::string> lower;
+  for (size_t below = committed_; below > 0; --below) {
+    lower.push_back(environment_.layers->PathOf(layers_[below - 1].question.chain_id));
+  }
+  const std::string directory = FinishedPath(layer.question.index);
+  RETURN_IF_ERROR(ApplyDeferred(directory, lower, layer.done->deferred));
+  LayerInfo info;
+  info.chain_id = layer.question.chain_id;
+  info.parent = layer.question.parent;
+  info.diff_id = layer.question.diff_id;
+  info.bytes = layer.done->bytes;
+  info.inodes = layer.done->inodes;
+  return environment_.layers->Commit(owner_, info, directory);
+}
+
+absl::StatusOr<ImagePtr> PullSession::CommitImage() {
+  const Reference& name = plan_.sources[static_cast<size_t>(resolved_->endpoint)].name;
+  crisp::state::ImageRecord record;
+  record.set_id(resolved_->image_id);
+  if (name.digest().empty()) {
+    record.add_tags(name.str());
+  }
+  for (const std::string& digest : {resolved_->index_digest, resolved_->manifest_digest}) {
+    if (!digest.empty()) {
+      record.add_digests(base::StrCat(name.repository(), "@", digest));
+    }
+  }
+  std::vector<std::string> chain_ids;
+  for (const Layer& layer : layers_) {
+    chain_ids.push_back(layer.question.chain_id);
+    record.add_chain_ids(layer.question.chain_id);
+  }
+  record.set_bytes(environment_.layers->UsageOf(chain_ids).bytes + resolved_->config.size() +
+                   resolved_->manifest.size());
+  record.set_config(std::move(resolved_->config));
+  record.set_manifest(std::move(resolved_->manifest));
+  SetProcess(config_.process, record.mutable_process());
+  return environment_.images->Commit(std::move(record));
+}
+
+void PullSession::CleanUp() {
+  environment_.layers->RemoveListener(&wake_);
+  std::vector<std::string> left = {staging_};
+  for (const Layer& layer : layers_) {
+    if (layer.done.has_value()) {
+      left.push_back(FinishedPath(layer.question.index));  // Gone, if it was committed.
+    }
+  }
+  for (const std::string& path : left) {
+    const absl::Status status = environment_.trash->Discard(path).status();
+    if (!status.ok()) {
+      base::LogError("pull ", plan_.reference, ": ", base::ToStd(status.message()));
+    }
+  }
+  environment_.layers->Release(owner_);
+}
+
+void PullSession::ReportLayers() {
+  progress_.layers_done = static_cast<int>(committed_);
+  report_(progress_);
+}
+
+std::string PullSession::FinishedPath(int index) const {
+  return base::StrCat(staging_, "-", index);
+}
+
+}  // namespace imageservice

@@ -1,0 +1,122 @@
+// One pull: the worker process, the answers to its questions, the commit of what it made.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/context.h"
+#include "base/launcher.h"
+#include "base/subprocess.h"
+#include "imageservice/event.h"
+#include "imageservice/oci_config.h"
+#include "imageservice/reference.h"
+#include "imageservice/store/images.h"
+#include "imageservice/store/layers.h"
+#include "imageservice/store/trash.h"
+#include "imageservice/worker/protocol.h"
+
+namespace imageservice {
+
+// One server to ask, and the name an image found there gets.
+struct PullSource {
+  Reference name;
+  worker::Endpoint endpoint;
+};
+
+// What to pull from where. All sources have the same tag and digest.
+struct PullPlan {
+  std::string reference;  // For messages.
+  std::vector<PullSource> sources;
+};
+
+// How far a pull is.
+struct PullProgress {
+  std::string reference;
+  absl::Time started;
+  uint64_t bytes_done = 0;  // Compressed bytes of the layers this pull fetches itself.
+  uint64_t bytes_total = 0;
+  int layers_done = 0;
+  int layers_total = 0;  // 0 until the manifest is known.
+};
+
+// What all pulls share. The pointers are borrowed and outlive every session.
+struct PullEnvironment {
+  std::string worker_path;
+  std::vector<std::string> worker_environment;  // "NAME=value": proxies.
+  std::string staging_directory;
+  worker::Platform platform;
+  worker::Limits limits;
+  const base::Launcher* launcher = nullptr;
+  LayerStore* layers = nullptr;
+  ImageStore* images = nullptr;
+  Trash* trash = nullptr;
+  // Called from the session's thread, with the index of the source a token is for.
+  std::function<void(const worker::Endpoint&, const worker::Token&)> keep_token;
+};
+
+// Runs one pull on the calling thread. Used once. Whatever the end, the worker is dead, its staging
+// directory gone and every claim free when Run returns.
+class PullSession {
+ public:
+  // `report` is called from Run's thread with every change of the progress.
+  PullSession(const PullEnvironment& environment, PullPlan plan,
+              std::function<void(const PullProgress&)> report);
+
+  // The committed image. The context's end kills the worker. The errors are the worker's own (see
+  // worker::Failed), UNAVAILABLE also standing for no registry answering; INTERNAL when the worker
+  // breaks the protocol or dies.
+  absl::StatusOr<ImagePtr> Run(const base::Context& ctx);
+
+ private:
+  // A layer of the image, as the worker asked for it.
+  struct Layer {
+    worker::LayerQuestion question;
+    LayerStore::Claim claim = LayerStore::Claim::kOther;
+    std::optional<worker::LayerDone> done;
+  };
+
+  absl::StatusOr<base::Subprocess> StartWorker();
+  worker::PullRequest Request() const;
+  absl::Status Converse(const base::Context& ctx, base::Subprocess* process);
+  absl::Status Send(const base::Context& ctx, const worker::DaemonMessage& message);
+  absl::Status ReceiveAll(const base::Context& ctx);
+  absl::Status WaitForNews(const base::Context& ctx) const;
+  absl::Status Handle(const base::Context& ctx, worker::WorkerMessage message);
+  absl::Status OnToken(const worker::Token& token);
+  absl::Status OnResolved(worker::Resolved resolved);
+  absl::Status OnQuestion(const base::Context& ctx, worker::LayerQuestion question);
+  absl::Status OnLayerDone(worker::LayerDone done);
+  absl::Status OnDone();
+  absl::Status AnswerWaiting(const base::Context& ctx);
+  absl::Status Answer(const base::Context& ctx, const Layer& layer);
+  absl::Status CommitLayers();
+  absl::Status CommitLayer(const Layer& layer);
+  absl::StatusOr<ImagePtr> CommitImage();
+  void CleanUp();
+  void ReportLayers();
+  std::string FinishedPath(int index) const;
+
+  const PullEnvironment& environment_;
+  const PullPlan plan_;
+  const std::function<void(const PullProgress&)> report_;
+  const std::string id_;     // Of this session: random.
+  const std::string owner_;  // In the layer store.
+  const std::string staging_;
+  Event wake_;
+  std::optional<worker::Channel> channel_;
+  std::optional<worker::Resolved> resolved_;
+  OciConfig config_;
+  std::vector<Layer> layers_;
+  size_t committed_ = 0;  // So many layers from the bottom on are in the store.
+  bool worker_done_ = false;
+  bool worker_lost_ = false;  // Its socket has ended or makes no sense.
+  PullProgress progress_;
+};
+
+}  // namespace imageservice

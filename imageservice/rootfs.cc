@@ -1,0 +1,132 @@
+#include "imageservice/rootfs.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "base/files.h"
+#include "base/mounts.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "base/unique_fd.h"
+
+namespace imageservice {
+namespace {
+
+// Mounts, with the layers named by descriptors if their paths are too long together: kernels before
+// 6.5 take all of them in one page of options.
+absl::Status Mount(base::Overlay overlay, const std::string& target) {
+  const absl::Status status = base::MountOverlay(overlay, target);
+  if (!absl::IsFailedPrecondition(status)) {
+    return status;
+  }
+  std::vector<base::UniqueFd> layers;
+  for (std::string& path : overlay.lower) {
+    ASSIGN_OR_RETURN(base::UniqueFd layer, base::Open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW));
+    path = base::StrCat("/proc/self/fd/", layer.get());
+    layers.push_back(std::move(layer));
+  }
+  return base::MountOverlay(overlay, target);
+}
+
+}  // namespace
+
+Rootfs::Rootfs(std::string root, std::string run_root)
+    : root_(std::move(root)),
+      run_root_(std::move(run_root)),
+      gc_(std::make_unique<base::Lane>("rootfs-gc", 2, 4096)) {}
+
+Rootfs::~Rootfs() { gc_.reset(); }
+
+absl::StatusOr<std::unique_ptr<Rootfs>> Rootfs::Open(std::string root, std::string run_root) {
+  std::unique_ptr<Rootfs> rootfs(new Rootfs(std::move(root), std::move(run_root)));
+  // Nobody else may walk in: containers leave set-user-ID files there.
+  RETURN_IF_ERROR(base::MakeDirectories(rootfs->root_ + "/containers", 0700));
+  ASSIGN_OR_RETURN(rootfs->trash_,
+                   Trash::Open(rootfs->root_ + "/trash-containers", rootfs->gc_.get()));
+  RETURN_IF_ERROR(base::MakeDirectories(rootfs->root_ + "/empty", 0755));
+  return rootfs;
+}
+
+std::string Rootfs::DirectoryOf(const base::ContainerId& container) const {
+  return base::StrCat(root_, "/containers/", container.str());
+}
+
+std::string Rootfs::TargetOf(const base::ContainerId& container) const {
+  return base::StrCat(run_root_, "/containers/", container.str(), "/rootfs");
+}
+
+absl::StatusOr<std::string> Rootfs::Prepare(const base::Context& ctx,
+                                            const base::ContainerId& container,
+                                            const std::vector<std::string>& chain_ids) {
+  RETURN_IF_ERROR(ctx.Check());
+  const std::string directory = DirectoryOf(container);
+  const std::string target = TargetOf(container);
+  const std::string what = base::StrCat("root file system of container ", container.str());
+  RETURN_IF_ERROR(base::Annotate(base::Unmount(target), what));
+  RETURN_IF_ERROR(base::Annotate(trash_->Discard(directory).status(), what));
+
+  base::Overlay overlay;
+  for (auto chain_id = chain_ids.rbegin(); chain_id != chain_ids.rend(); ++chain_id) {
+    overlay.lower.push_back(base::StrCat(root_, "/layers/", *chain_id));
+  }
+  if (overlay.lower.empty()) {
+    overlay.lower.push_back(root_ + "/empty");  // An overlay needs a layer.
+  }
+  overlay.upper = directory + "/upper";
+  overlay.work = directory + "/work";
+  // A layer's content must not be able to point to other files of the store.
+  overlay.options = {{"metacopy", "off"}, {"index", "off"}};
+  RETURN_IF_ERROR(base::Annotate(MakeWritable(directory, overlay.lower.front()), what));
+  RETURN_IF_ERROR(base::Annotate(base::MakeDirectories(target, 0700), what));
+  RETURN_IF_ERROR(base::Annotate(Mount(std::move(overlay), target), what));
+  return target;
+}
+
+absl::Status Rootfs::MakeWritable(const std::string& directory,
+                                  const std::string& top_layer) const {
+  const std::string upper = directory + "/upper";
+  RETURN_IF_ERROR(base::MakeDirectories(upper, 0700));
+  RETURN_IF_ERROR(base::MakeDirectories(directory + "/work", 0700));
+  struct stat model;
+  if (lstat(top_layer.c_str(), &model) != 0) {
+    return base::ErrnoStatus(errno, base::StrCat("stat layer ", top_layer));
+  }
+  if (lchown(upper.c_str(), model.st_uid, model.st_gid) != 0 ||
+      chmod(upper.c_str(), model.st_mode & 07777) != 0) {
+    return base::ErrnoStatus(errno, base::StrCat("set owner and mode of ", upper));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Rootfs::Remove(const base::Context& ctx, const base::ContainerId& container) {
+  const std::string target = TargetOf(container);
+  const std::string what = base::StrCat("root file system of container ", container.str());
+  RETURN_IF_ERROR(base::Annotate(base::Unmount(target), what));
+  if (rmdir(target.c_str()) != 0 && errno != ENOENT) {
+    return base::ErrnoStatus(errno, base::StrCat("remove ", target));
+  }
+  absl::StatusOr<Trash::Removal> removal = trash_->Discard(DirectoryOf(container));
+  if (!removal.ok()) {
+    return base::Annotate(removal.status(), what);
+  }
+  Trash::Wait(ctx, {*std::move(removal)});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<base::ContainerId>> Rootfs::List() const {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                   base::ListDirectory(root_ + "/containers"));
+  std::vector<base::ContainerId> containers;
+  for (const std::string& name : names) {
+    if (absl::StatusOr<base::ContainerId> id = base::ContainerId::Parse(name); id.ok()) {
+      containers.push_back(*std::move(id));
+    }
+  }
+  return containers;
+}
+
+}  // namespace imageservice

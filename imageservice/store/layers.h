@@ -1,0 +1,133 @@
+// The unpacked layers, each a directory `<root>/layers/<chain id>` and a record, and who needs
+// them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/mutex.h"
+#include "base/record_store.h"
+#include "imageservice/event.h"
+#include "imageservice/store/trash.h"
+
+namespace imageservice {
+
+// What is known of a layer. All ids are 64 hexadecimal digits.
+struct LayerInfo {
+  std::string chain_id;
+  std::string parent;  // Chain ID of the layer below; empty for the lowest.
+  std::string diff_id;
+  uint64_t bytes = 0;
+  uint64_t inodes = 0;
+};
+
+// Thread-safe; the mutex is never held across a system call that can be slow. A layer is deleted
+// when its last pin goes. Pins live in memory only: their owners (images, containers) have the
+// records.
+class LayerStore {
+ public:
+  // Loads the records. Dropped before anything is visible: layers that another boot left without
+  // having been made durable, and records without their directory. Directories without a record go
+  // to the trash. What was found damaged is described in `problems`. `trash` must outlive the
+  // store.
+  static absl::StatusOr<std::unique_ptr<LayerStore>> Open(const std::string& root,
+                                                          const std::string& boot_id, Trash* trash,
+                                                          std::vector<std::string>* problems);
+
+  bool IsPresent(const std::string& chain_id) const;
+  std::string PathOf(const std::string& chain_id) const;
+
+  struct Usage {
+    uint64_t bytes = 0;
+    uint64_t inodes = 0;
+  };
+  // Of all layers together, by the numbers counted when they were unpacked.
+  Usage usage() const;
+  Usage UsageOf(const std::vector<std::string>& chain_ids) const;
+
+  // Pins layers for `owner`, instead of what it had pinned before. Layers that are not here are
+  // pinned too: they are kept should they come.
+  void Pin(const std::string& owner, const std::vector<std::string>& chain_ids);
+  // The same, but only when all of them are present; returns whether they were.
+  bool PinPresent(const std::string& owner, const std::vector<std::string>& chain_ids);
+  // Ends the owner's pins and, for a pull, its claims. Layers nobody needs any more are deleted;
+  // the result is what is still being unlinked. Does nothing for an unknown owner.
+  std::vector<Trash::Removal> Release(const std::string& owner);
+  // Deletes every layer without a pin: to be called once all owners known from records have pinned.
+  std::vector<Trash::Removal> ReleaseUnused();
+
+  enum class Claim {
+    kPresent,  // It is here.
+    kOther,    // Another pull fetches it; ask again when the listener's event is set.
+    kMine,     // The asking pull fetches it (also when it asked before).
+  };
+  // Pins the layer for `pull` and tells who fetches it. A claim that is the pull's own ends with
+  // Commit or Release; then one of those who wait gets it. Waits while the layer is being deleted.
+  Claim ClaimFor(const std::string& pull, const std::string& chain_id);
+  // `wake` is set whenever a layer came or a claim became free, until RemoveListener.
+  void AddListener(Event* wake);
+  void RemoveListener(Event* wake);
+
+  // Makes the finished tree at `directory` the layer which `pull` has claimed: moves it into place
+  // and writes the record. After an error the tree may be at either place or in the trash; the
+  // claim stays.
+  absl::Status Commit(const std::string& pull, const LayerInfo& info, const std::string& directory);
+
+  // Marks layers as durable on disk, after a syncfs(2) that began when they were present. Those
+  // that are gone are skipped.
+  absl::Status MarkDurable(const std::vector<std::string>& chain_ids);
+  bool IsDurable(const std::string& chain_id) const;
+  // Layers of this boot still waiting for a syncfs.
+  std::vector<std::string> NotDurable() const;
+
+ private:
+  struct Entry {
+    enum class State { kAbsent, kFetching, kPresent, kRemoving };
+    State state = State::kAbsent;
+    LayerInfo info;
+    bool durable = false;
+    bool rewriting = false;  // Its record is being replaced right now.
+    int pins = 0;
+    std::string fetcher;
+  };
+
+  LayerStore(std::string directory, std::string boot_id, Trash* trash, base::RecordStore written,
+             base::RecordStore synced)
+      : directory_(std::move(directory)),
+        boot_id_(std::move(boot_id)),
+        trash_(trash),
+        written_(std::move(written)),
+        synced_(std::move(synced)) {}
+
+  absl::Status Load(std::vector<std::string>* problems);
+  absl::Status SweepDirectories();
+  std::vector<std::string> Unpin(const std::string& owner) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<std::string> Repin(const std::string& owner,
+                                 const std::vector<std::string>& chain_ids)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool BeginRewriting(const std::string& chain_id, LayerInfo* info);
+  void Changed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<Trash::Removal> Delete(const std::vector<std::string>& doomed);
+  Trash::Removal DeleteOne(const std::string& chain_id);
+  absl::Status MoveIntoPlace(const std::string& from, const std::string& chain_id);
+
+  const std::string directory_;
+  const std::string boot_id_;
+  Trash* const trash_;
+  const base::RecordStore written_;  // The same directory twice: without fsync and with it.
+  const base::RecordStore synced_;
+
+  mutable base::Mutex mutex_;
+  base::CondVar settled_;  // A deletion or a rewriting has ended.
+  std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::vector<std::string>> owners_ ABSL_GUARDED_BY(mutex_);
+  std::set<Event*> listeners_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace imageservice
