@@ -9,10 +9,17 @@ namespace base {
 
 void Cancellation::Cancel() {
   MutexLock lock(&mutex_);
+  if (cancelled_) {
+    return;
+  }
   cancelled_ = true;
   if (fd_.valid()) {
     eventfd_write(fd_.get(), 1);
   }
+  for (const auto& [number, callback] : callbacks_) {
+    callback();
+  }
+  callbacks_.clear();
 }
 
 bool Cancellation::cancelled() const {
@@ -55,6 +62,27 @@ Context Context::WithTimeout(absl::Duration timeout) const {
 
 Context Context::Detached(absl::Duration timeout) {
   return Context(absl::Now() + timeout, nullptr);
+}
+
+CancelCallback::CancelCallback(const Context& ctx, std::function<void()> callback)
+    : cancellation_(ctx.cancellation_) {
+  if (!cancellation_) {
+    return;
+  }
+  MutexLock lock(&cancellation_->mutex_);
+  if (cancellation_->cancelled_) {
+    callback();
+    return;
+  }
+  number_ = ++cancellation_->next_callback_;
+  cancellation_->callbacks_[number_] = std::move(callback);
+}
+
+CancelCallback::~CancelCallback() {
+  if (cancellation_) {
+    MutexLock lock(&cancellation_->mutex_);
+    cancellation_->callbacks_.erase(number_);
+  }
 }
 
 }  // namespace base

@@ -1,6 +1,8 @@
 // What a request carries down the stack: its deadline, its cancellation and the ids for the log.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
 
 #include "absl/status/status.h"
@@ -20,12 +22,15 @@ class Cancellation {
 
  private:
   friend class Context;
+  friend class CancelCallback;
   // The descriptor that becomes readable, made when first asked for.
   int fd();
 
   mutable Mutex mutex_;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   UniqueFd fd_ ABSL_GUARDED_BY(mutex_);
+  uint64_t next_callback_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<uint64_t, std::function<void()>> callbacks_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Cheap to copy. Whatever blocks takes one and polls cancel_fd() beside its own descriptor, until
@@ -52,8 +57,25 @@ class Context {
   static Context Detached(absl::Duration timeout);
 
  private:
+  friend class CancelCallback;
+
   absl::Time deadline_ = absl::InfiniteFuture();
   std::shared_ptr<Cancellation> cancellation_;
+};
+
+// Calls `callback` once when the context's request is cancelled, at once if it was. It runs under
+// the cancellation's lock: it must be short and must not touch the context or this object. Once the
+// destructor has returned it does not run any more.
+class CancelCallback {
+ public:
+  CancelCallback(const Context& ctx, std::function<void()> callback);
+  ~CancelCallback();
+  CancelCallback(const CancelCallback&) = delete;
+  CancelCallback& operator=(const CancelCallback&) = delete;
+
+ private:
+  const std::shared_ptr<Cancellation> cancellation_;
+  uint64_t number_ = 0;
 };
 
 }  // namespace base

@@ -32,6 +32,24 @@ TEST(ContextTest, CancellationReachesDescriptorsMadeBeforeAndAfter) {
   EXPECT_TRUE(Readable(Context(absl::InfiniteFuture(), late).cancel_fd()));
 }
 
+TEST(ContextTest, CallbacksRunOnceAndNotAfterTheirEnd) {
+  const auto cancellation = std::make_shared<Cancellation>();
+  const Context ctx(absl::InfiniteFuture(), cancellation);
+  int live = 0;
+  int ended = 0;
+  int late = 0;
+  const CancelCallback kept(ctx, [&] { ++live; });
+  {
+    const CancelCallback gone(ctx, [&] { ++ended; });
+  }
+  cancellation->Cancel();
+  cancellation->Cancel();
+  const CancelCallback after(ctx, [&] { ++late; });
+  EXPECT_EQ(live, 1);
+  EXPECT_EQ(ended, 0);
+  EXPECT_EQ(late, 1);
+}
+
 TEST(ContextTest, DeadlineIsTheEarlierOne) {
   const Context ctx(absl::Now() + absl::Hours(1), nullptr);
   const Context soon = ctx.WithTimeout(absl::Milliseconds(5));

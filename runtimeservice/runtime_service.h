@@ -1,20 +1,72 @@
 // The runtime verbs of the CRI (runtime.v1.RuntimeService). Bodies: pods.cc, containers.cc,
-// exec.cc, status.cc, recovery.cc.
+// stop.cc, exec.cc, queries.cc, status.cc; what they share: pod_resources.cc,
+// container_resources.cc; the start of the daemon: recovery.cc.
 #pragma once
 
 #include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/context.h"
+#include "base/lane.h"
+#include "base/launcher.h"
+#include "imageservice/image.h"
+#include "imageservice/rootfs.h"
+#include "network/detach_debts.h"
+#include "network/pod_network.h"
 #include "proto/cri.h"
+#include "runtimeservice/event_loop.h"
+#include "runtimeservice/exit_watch.h"
+#include "runtimeservice/oci/runtime.h"
+#include "runtimeservice/paths.h"
+#include "runtimeservice/spec/spec.h"
+#include "runtimeservice/state/creations.h"
+#include "runtimeservice/state/leases.h"
+#include "runtimeservice/state/registry.h"
 
 namespace runtimeservice {
 
-using base::Context;
+// One [crisp.runtime.runtimes.NAME].
+struct HandlerConfig {
+  RuntimeConfig runtime;
+  HandlerTraits traits;
+};
+
+// What the runtime service must know of the daemon's configuration.
+struct ServiceConfig {
+  std::string root = "/var/lib/crisp";
+  std::string run_root = "/run/crisp";
+  std::string monitor_path;                           // crisp-monitor
+  std::string init_path;                              // crisp-init, also the pause program.
+  std::string monitor_cgroup = "/crisp-monitors";     // Relative to each hierarchy's root.
+  std::string version;                                // crisp's own.
+  std::string default_handler = "crun";               // A key of `handlers`.
+  std::map<std::string, HandlerConfig> handlers;      // By name.
+  SpecDefaults defaults;                              //
+  absl::Duration create_timeout = absl::Seconds(60);  // `create` of the OCI runtime.
+  absl::Duration start_timeout = absl::Seconds(30);   // `start`.
+};
+
+// What the runtime service uses; all must outlive it.
+struct ServiceDependencies {
+  const base::Launcher& launcher;
+  imageservice::ImageSource& images;
+  imageservice::Rootfs& rootfs;
+  network::PodNetwork& network;
+  network::DetachDebts& debts;
+};
 
 // Every verb blocks its thread (a lane's) and is thread-safe; StopContainer alone may answer later.
 class RuntimeService {
  public:
+  // Recovers what the last daemon left (recovery.cc) and returns when requests can be served.
+  static absl::StatusOr<std::unique_ptr<RuntimeService>> Open(ServiceConfig config,
+                                                              ServiceDependencies dependencies);
+  ~RuntimeService();
+
   absl::StatusOr<cri::VersionResponse> Version(const Context&, const cri::VersionRequest&);
   absl::StatusOr<cri::StatusResponse> Status(const Context&, const cri::StatusRequest&);
   absl::StatusOr<cri::RuntimeConfigResponse> RuntimeConfig(const Context&,
@@ -49,6 +101,113 @@ class RuntimeService {
   absl::StatusOr<cri::ReopenContainerLogResponse> ReopenContainerLog(
       const Context&, const cri::ReopenContainerLogRequest&);
   absl::StatusOr<cri::ExecSyncResponse> ExecSync(const Context&, const cri::ExecSyncRequest&);
+
+  // How long ago the event loop last came round; for the watchdog.
+  absl::Duration LoopLag() { return loop_->Lag(); }
+
+ private:
+  struct Handler {
+    std::string name;
+    Runtime runtime;
+    HandlerTraits traits;
+  };
+  RuntimeService(ServiceConfig config, ServiceDependencies dependencies, HostFacts host,
+                 std::string boot_id, std::unique_ptr<Registry> registry,
+                 std::unique_ptr<EventLoop> loop);
+
+  // --- status.cc
+  void AddHandlers();
+  // The handler of that name, the default one for an empty name; INVALID_ARGUMENT for an unknown.
+  absl::StatusOr<const Handler*> FindHandler(const std::string& name) const;
+  // The handler a container was made with, also after its configuration changed.
+  Runtime RuntimeOf(const state::ContainerRecord& record) const;
+
+  // --- pods.cc
+  absl::StatusOr<std::string> CreatePod(const Context& ctx,
+                                        const cri::RunPodSandboxRequest& request);
+  absl::Status SetUpPod(const Context& ctx, Pod* pod);
+  absl::Status StopPod(const Context& ctx, const base::PodId& id);
+  absl::Status RemovePod(const Context& ctx, const base::PodId& id);
+
+  // --- pod_resources.cc
+  // Puts into the record what a DEL needs, so that the record that comes before the ADD has it.
+  absl::Status PlanNetwork(Pod* pod);
+  absl::Status PinPodNamespaces(Pod* pod);
+  absl::Status AttachPod(const Context& ctx, Pod* pod);
+  absl::Status MakePodFiles(const Pod& pod);
+  absl::Status StartInfra(const Context& ctx, Pod* pod);
+  bool PodReady(const Pod& pod) const;
+  // Detaches the pod from its network, or leaves a debt that is retried in the background.
+  void DetachPod(const Context& ctx, Pod* pod);
+  void OweDetach(const Pod& pod);
+  void DetachPaid(const base::PodId& id);
+  // Removes everything of the pod but its record; what is owed stays owed.
+  absl::Status ReleasePod(const Context& ctx, Pod* pod);
+  // ReleasePod, then the record, unless a DEL is still owed: then the record waits as REMOVING.
+  absl::Status DiscardPod(const Context& ctx, Pod pod);
+
+  // --- containers.cc
+  struct NewContainer;  // What CreateContainer gathers before anything is made.
+  absl::StatusOr<std::string> CreateInPod(const Context& ctx, const PodRef& pod,
+                                          const cri::ContainerConfig& config);
+  absl::StatusOr<NewContainer> PlanContainer(const Context& ctx, const Pod& pod,
+                                             const cri::ContainerConfig& config);
+  absl::Status PlanSecurity(NewContainer* plan);
+  absl::StatusOr<std::string> MakeContainer(const Context& ctx, const Pod& pod, NewContainer plan);
+  absl::Status StartCreated(const Context& ctx, Container container);
+
+  // --- container_resources.cc
+  absl::Status WriteBundle(const Context& ctx, const Pod& pod, NewContainer* plan);
+  absl::StatusOr<NamespacePaths> NamespacesFor(const Pod& pod,
+                                               const cri::ContainerConfig& config) const;
+  absl::Status CreateWithMonitor(const Context& ctx, NewContainer* plan);
+  // Kills the container if it runs, and removes everything of it, its record last.
+  absl::Status DiscardContainer(const Context& ctx, Container container);
+
+  // --- stop.cc
+  void HandleExit(const base::ContainerId& id, absl::StatusOr<ExitRecord> exit);
+  // Notes when the container's monitor was found gone; returns the time noted first.
+  absl::Time RecordLost(const base::ContainerId& id);
+  void ShowExit(const base::ContainerId& id, const ExitRecord& exit);
+  // SIGKILL to everything in the container; does not wait.
+  void KillContainer(const Container& container);
+  // SIGKILLs and waits for the end.
+  absl::Status KillAndWait(const Context& ctx, const Container& container);
+
+  // --- exec.cc
+  absl::StatusOr<std::string> WriteExecProcess(const Container& container,
+                                               const cri::ExecSyncRequest& request,
+                                               const std::string& directory) const;
+  void KillExec(const std::string& directory) const;
+
+  // --- queries.cc
+  cri::PodSandbox PodItem(const Pod& pod) const;
+  cri::PodSandboxStatus PodStatus(const Pod& pod) const;
+  cri::ContainerStatus StatusOf(const Container& container) const;
+  std::string PodInfo(const Pod& pod) const;
+  std::string ContainerInfo(const Container& container) const;
+
+  // --- recovery.cc
+  void Recover();
+  void RecoverExecs();
+  void RecoverContainer(const Container& container);
+  absl::Status Reconnect(const Context& ctx, const Container& container, MonitorConnection monitor);
+  void RecoverPod(const Pod& pod);
+  void SweepStrays();
+
+  const ServiceConfig config_;
+  const ServiceDependencies uses_;
+  const HostFacts host_;
+  const Paths paths_;
+  const std::string boot_id_;
+  std::map<std::string, Handler> handlers_;
+  SeccompFilters seccomp_;
+  Leases leases_;
+  Creations creations_;
+  const std::unique_ptr<Registry> registry_;
+  std::unique_ptr<EventLoop> loop_;
+  ExitWatch exits_;
+  base::Lane gc_;  // Last: its destructor waits for tasks that use the rest.
 };
 
 }  // namespace runtimeservice

@@ -1,0 +1,158 @@
+// What a container is made of: bundle, root file system, monitor, cgroup. The release can be
+// repeated and needs only the container's id and record.
+#include <sys/stat.h>
+
+#include <utility>
+
+#include "base/cgroup.h"
+#include "base/files.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "runtimeservice/new_container.h"
+#include "runtimeservice/runtime_service.h"
+
+namespace runtimeservice {
+namespace {
+
+std::string ParentOf(const std::string& path) { return path.substr(0, path.rfind('/')); }
+
+// The namespaces a container runs in: its own choice, the pod's where it makes none.
+const cri::NamespaceOption& NamespacesOf(const Pod& pod, const cri::ContainerConfig& config) {
+  const cri::LinuxContainerSecurityContext& own = config.linux().security_context();
+  return own.has_namespace_options()
+             ? own.namespace_options()
+             : pod.record.config().linux().security_context().namespace_options();
+}
+
+}  // namespace
+
+absl::StatusOr<NamespacePaths> RuntimeService::NamespacesFor(
+    const Pod& pod, const cri::ContainerConfig& config) const {
+  NamespacePaths paths;
+  for (const state::NamespacePin& pin : pod.record.pins()) {
+    if (pin.type() == "net") paths.net = pin.path();
+    if (pin.type() == "uts") paths.uts = pin.path();
+    if (pin.type() == "ipc") paths.ipc = pin.path();
+  }
+  const cri::NamespaceOption& options = NamespacesOf(pod, config);
+  constexpr char kField[] = "config.linux.security_context.namespace_options";
+  std::string holder_id;
+  if (options.pid() == cri::POD) {
+    holder_id = pod.record.infra_container_id();
+    if (holder_id.empty()) {
+      return absl::FailedPreconditionError(
+          base::StrCat(kField, ".pid: the pod sandbox has no PID namespace to share"));
+    }
+  } else if (options.pid() == cri::TARGET) {
+    ASSIGN_OR_RETURN(const ContainerRef target, registry_->ResolveContainer(options.target_id()));
+    if (target->pod != pod.id) {
+      return absl::InvalidArgumentError(
+          base::StrCat(kField, ".target_id: container ", target->id.str(), " is in another pod"));
+    }
+    holder_id = target->id.str();
+  } else {
+    return paths;
+  }
+  ASSIGN_OR_RETURN(const base::ContainerId id, base::ContainerId::Parse(holder_id));
+  const ContainerRef holder = registry_->FindContainer(id);
+  if (!holder || holder->CriState() != cri::CONTAINER_RUNNING) {
+    return absl::FailedPreconditionError(
+        base::StrCat(kField, ".pid: container ", holder_id, " does not run"));
+  }
+  paths.pid = base::StrCat("/proc/", holder->pid, "/ns/pid");
+  return paths;
+}
+
+absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, NewContainer* plan) {
+  state::ContainerRecord& record = plan->container.record;
+  const std::string bundle = paths_.Container(plan->container.id);
+  RETURN_IF_ERROR(base::MakeDirectories(bundle, 0711));
+  if (record.infra()) {
+    plan->rootfs = bundle + "/rootfs";
+    RETURN_IF_ERROR(base::MakeDirectories(plan->rootfs));
+  } else {
+    ASSIGN_OR_RETURN(plan->rootfs,
+                     uses_.rootfs.Prepare(ctx, plan->container.id,
+                                          {record.chain_ids().begin(), record.chain_ids().end()}));
+  }
+  cri::ContainerConfig config = record.config();
+  *config.mutable_linux()->mutable_security_context()->mutable_namespace_options() =
+      NamespacesOf(pod, record.config());
+  ASSIGN_OR_RETURN(ProcessUser user, ResolveUser(config.linux().security_context(),
+                                                 plan->process.user, plan->rootfs));
+  *record.mutable_user() = user.ToCri();
+  ASSIGN_OR_RETURN(NamespacePaths namespaces, NamespacesFor(pod, record.config()));
+  ASSIGN_OR_RETURN(std::string hostname, PodHostname(pod.record.config(), host_.hostname, pod.id));
+  const SpecInput input{.pod = pod.record.config(),
+                        .container = config,
+                        .image = plan->process,
+                        .host = host_,
+                        .handler = handlers_.at(plan->handler).traits,
+                        .defaults = config_.defaults,
+                        .seccomp = *plan->seccomp,
+                        .user = std::move(user),
+                        .rootfs = plan->rootfs,
+                        .cgroups_path = record.cgroup(),
+                        .namespaces = std::move(namespaces),
+                        .pod_files = record.infra() ? PodFiles() : PodFilesIn(paths_.Pod(pod.id)),
+                        .hostname = std::move(hostname),
+                        .mounts = plan->mounts,
+                        .devices = plan->devices};
+  ASSIGN_OR_RETURN(const base::OrderedJson spec, BuildSpec(input));
+  return base::ReplaceFile(bundle + "/config.json", base::DumpJson(spec), 0600,
+                           base::Durability::kVolatile);
+}
+
+absl::Status RuntimeService::CreateWithMonitor(const Context& ctx, NewContainer* plan) {
+  Container& container = plan->container;
+  state::ContainerRecord& record = container.record;
+  const cri::ContainerConfig& config = record.config();
+  if (!record.log_path().empty()) {
+    RETURN_IF_ERROR(base::MakeDirectories(ParentOf(record.log_path())));
+  }
+  const std::string directory = paths_.Container(container.id);
+  const MonitorSpec spec{.monitor_path = config_.monitor_path,
+                         .container_id = container.id.str(),
+                         .runtime = handlers_.at(plan->handler).runtime.MonitorCommand(),
+                         .bundle = directory,
+                         .state_dir = directory,
+                         .log_path = record.log_path(),
+                         .terminal = config.tty(),
+                         .has_stdin = config.stdin(),
+                         .stdin_once = config.stdin_once(),
+                         .cgroup = config_.monitor_cgroup};
+  const Context limited = ctx.WithTimeout(config_.create_timeout);
+  ASSIGN_OR_RETURN(NewMonitor monitor, NewMonitor::Launch(limited, uses_.launcher, spec));
+  plan->monitor.emplace(std::move(monitor));
+  ASSIGN_OR_RETURN(container.pid, plan->monitor->Create(limited));
+  record.set_state(state::ContainerRecord::CREATED);
+  RETURN_IF_ERROR(registry_->PutContainer(container));
+  RETURN_IF_ERROR(plan->monitor->Acknowledge());
+  plan->monitor.reset();
+  ASSIGN_OR_RETURN(MonitorConnection connection, MonitorConnection::Connect(limited, directory));
+  return exits_.Watch(container.id, std::move(connection));
+}
+
+absl::Status RuntimeService::DiscardContainer(const Context& ctx, Container container) {
+  const std::string directory = paths_.Container(container.id);
+  if (container.record.state() != state::ContainerRecord::REMOVING) {
+    container.record.set_state(state::ContainerRecord::REMOVING);
+    RETURN_IF_ERROR(registry_->PutContainer(container));
+  }
+  RETURN_IF_ERROR(KillAndWait(ctx, container));
+  RETURN_IF_ERROR(base::KillCgroup(ctx, container.record.cgroup()));
+  const absl::StatusOr<base::UniqueFd> lock = TakeMonitorLock(ctx, directory);
+  if (!lock.ok() && !absl::IsNotFound(lock.status())) {
+    return base::Annotate(lock.status(), "wait for the container's monitor");
+  }
+  RETURN_IF_ERROR(RuntimeOf(container.record).Delete(ctx, container.id.str()));
+  RETURN_IF_ERROR(base::RemoveCgroup(container.record.cgroup()));
+  RETURN_IF_ERROR(uses_.rootfs.Remove(ctx, container.id));
+  RETURN_IF_ERROR(base::RemoveTree(directory));
+  uses_.images.Release(container.id.str());
+  return registry_->DeleteContainer(container.id);
+}
+
+}  // namespace runtimeservice

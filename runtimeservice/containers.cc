@@ -1,0 +1,224 @@
+// CreateContainer, StartContainer, RemoveContainer, ReopenContainerLog.
+#include <utility>
+
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "base/undo.h"
+#include "runtimeservice/new_container.h"
+#include "runtimeservice/requests.h"
+#include "runtimeservice/runtime_service.h"
+#include "runtimeservice/signals.h"
+#include "runtimeservice/spec/cgroup_path.h"
+
+namespace runtimeservice {
+namespace {
+
+constexpr absl::Duration kReleaseTime = absl::Minutes(2);
+
+}  // namespace
+
+absl::StatusOr<cri::CreateContainerResponse> RuntimeService::CreateContainer(
+    const Context& ctx, const cri::CreateContainerRequest& request) {
+  RETURN_IF_ERROR(CheckContainerConfig(request.config(), request.has_config()));
+  ASSIGN_OR_RETURN(const PodRef pod, registry_->ResolvePod(request.pod_sandbox_id()));
+  const base::LogField field("pod", pod->id.str());
+  const std::string name =
+      ContainerName(request.config().metadata(), pod->record.config().metadata());
+  ASSIGN_OR_RETURN(const std::string id,
+                   creations_.Run(ctx, name, pod->id.str(), [&](const Context& shared) {
+                     return CreateInPod(shared, pod, request.config());
+                   }));
+  cri::CreateContainerResponse response;
+  response.set_container_id(id);
+  return response;
+}
+
+absl::StatusOr<std::string> RuntimeService::CreateInPod(const Context& ctx, const PodRef& pod,
+                                                        const cri::ContainerConfig& config) {
+  ASSIGN_OR_RETURN(const Leases::Lease lease,
+                   leases_.Acquire(ctx, pod->id.str(), Leases::Mode::kShared));
+  const PodRef current = registry_->FindPod(pod->id);
+  if (!current || !PodReady(*current)) {
+    return absl::FailedPreconditionError(
+        base::StrCat("pod sandbox ", pod->id.str(), " is not ready"));
+  }
+  const std::string name = ContainerName(config.metadata(), current->record.config().metadata());
+  if (const ContainerRef existing = registry_->FindContainerByName(name)) {
+    // The retry of a call whose answer was lost gets what that call made.
+    if (existing->CriState() == cri::CONTAINER_CREATED &&
+        SameMessage(existing->record.config(), config)) {
+      return existing->id.str();
+    }
+    return absl::AlreadyExistsError(
+        base::StrCat("container ", existing->id.str(), " has the name ", name));
+  }
+  ASSIGN_OR_RETURN(NewContainer plan, PlanContainer(ctx, *current, config));
+  base::Undo undo;
+  undo.Add([this, id = plan.container.id.str()] { uses_.images.Release(id); });
+  ASSIGN_OR_RETURN(const std::string id, MakeContainer(ctx, *current, std::move(plan)));
+  undo.Commit();
+  base::LogInfo("container ", name, " is created");
+  return id;
+}
+
+absl::StatusOr<RuntimeService::NewContainer> RuntimeService::PlanContainer(
+    const Context& ctx, const Pod& pod, const cri::ContainerConfig& config) {
+  RETURN_IF_ERROR(ctx.Check());
+  NewContainer plan(base::ContainerId::Random(), pod.id);
+  state::ContainerRecord& record = plan.container.record;
+  *record.mutable_config() = config;
+  ASSIGN_OR_RETURN(const Handler* handler, FindHandler(pod.record.runtime_handler()));
+  plan.handler = handler->name;
+  if (config.linux().security_context().privileged() &&
+      !pod.record.config().linux().security_context().privileged()) {
+    return absl::InvalidArgumentError(
+        "config.linux.security_context.privileged: the pod sandbox is not privileged");
+  }
+  RETURN_IF_ERROR(NamespacesFor(pod, config).status());
+  RETURN_IF_ERROR(PlanSecurity(&plan));
+  ASSIGN_OR_RETURN(imageservice::ContainerImage image,
+                   uses_.images.Acquire(config.image().image(), plan.container.id.str()));
+  base::Undo undo;
+  undo.Add([this, id = plan.container.id.str()] { uses_.images.Release(id); });
+  record.set_image_id(image.id);
+  record.set_image_ref(image.ref);
+  for (const std::string& chain_id : image.chain_ids) {
+    record.add_chain_ids(chain_id);
+  }
+  RETURN_IF_ERROR(CommandLine(config, image.config).status());
+  ASSIGN_OR_RETURN(const int signal, StopSignal(config.stop_signal(), image.config.stop_signal));
+  record.set_stop_signal(signal);
+  plan.process = std::move(image.config);
+  const std::string& logs = pod.record.config().log_directory();
+  if (!logs.empty() && !config.log_path().empty()) {
+    record.set_log_path(base::StrCat(logs, "/", config.log_path()));
+  }
+  undo.Commit();
+  return plan;
+}
+
+absl::Status RuntimeService::PlanSecurity(NewContainer* plan) {
+  const cri::ContainerConfig& config = plan->container.record.config();
+  const cri::LinuxContainerSecurityContext& security = config.linux().security_context();
+  ASSIGN_OR_RETURN(plan->capabilities,
+                   ContainerCapabilities(security, config_.defaults.capabilities, host_));
+  ASSIGN_OR_RETURN(plan->seccomp, seccomp_.Get(security, plan->capabilities));
+  ASSIGN_OR_RETURN(plan->mounts, ResolveMountSources(config));
+  ASSIGN_OR_RETURN(plan->devices, ResolveDevices(config));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> RuntimeService::MakeContainer(const Context& ctx, const Pod& pod,
+                                                          NewContainer plan) {
+  Container& container = plan.container;
+  const base::LogField field("container", container.id.str());
+  const Handler& handler = handlers_.at(plan.handler);
+  state::ContainerRecord& record = container.record;
+  record.set_id(container.id.str());
+  record.set_pod_id(pod.id.str());
+  record.set_state(state::ContainerRecord::CREATING);
+  record.set_created_at(absl::ToUnixNanos(absl::Now()));
+  record.set_boot_id(boot_id_);
+  record.set_runtime_path(handler.runtime.config().path);
+  record.set_runtime_root(handler.runtime.config().root);
+  ASSIGN_OR_RETURN(*record.mutable_cgroup(), CgroupPath(pod.record.cgroup_parent(), container.id));
+  RETURN_IF_ERROR(registry_->PutContainer(container));
+  base::Undo undo;
+  undo.Add([&] {
+    if (plan.monitor.has_value()) {
+      plan.monitor->Abandon(Context::Detached(kReleaseTime)).IgnoreError();
+    }
+    const absl::Status undone = DiscardContainer(Context::Detached(kReleaseTime), container);
+    if (!undone.ok()) {
+      base::LogError("undo a container: ", base::ToStd(undone.message()));
+    }
+  });
+  RETURN_IF_ERROR(WriteBundle(ctx, pod, &plan));
+  RETURN_IF_ERROR(CreateWithMonitor(ctx, &plan));
+  undo.Commit();
+  return container.id.str();
+}
+
+absl::StatusOr<cri::StartContainerResponse> RuntimeService::StartContainer(
+    const Context& ctx, const cri::StartContainerRequest& request) {
+  ASSIGN_OR_RETURN(const ContainerRef found, registry_->ResolveContainer(request.container_id()));
+  const base::LogField field("container", found->id.str());
+  ASSIGN_OR_RETURN(const Leases::Lease pod_lease,
+                   leases_.Acquire(ctx, found->pod.str(), Leases::Mode::kShared));
+  ASSIGN_OR_RETURN(const Leases::Lease lease,
+                   leases_.Acquire(ctx, found->id.str(), Leases::Mode::kExclusive));
+  const ContainerRef container = registry_->FindContainer(found->id);
+  if (!container) {
+    return absl::NotFoundError(base::StrCat("no container ", found->id.str()));
+  }
+  if (container->CriState() != cri::CONTAINER_CREATED ||
+      container->record.state() != state::ContainerRecord::CREATED) {
+    return absl::FailedPreconditionError(
+        base::StrCat("start container ", found->id.str(), ": it is ",
+                     container->CriState() == cri::CONTAINER_RUNNING ? "running" : "exited"));
+  }
+  RETURN_IF_ERROR(base::Annotate(StartCreated(ctx, *container),
+                                 base::StrCat("start container ", found->id.str())));
+  base::LogInfo("container is started");
+  return cri::StartContainerResponse();
+}
+
+absl::Status RuntimeService::StartCreated(const Context& ctx, Container container) {
+  const absl::Status started =
+      RuntimeOf(container.record).Start(ctx.WithTimeout(config_.start_timeout), container.id.str());
+  container.run.set_started_at(absl::ToUnixNanos(absl::Now()));
+  if (started.ok()) {
+    return registry_->PutRun(container.id, std::move(container.run));
+  }
+  // It cannot run any more: it is listed as exited, with the runtime's words.
+  container.run.set_start_error(std::string(started.message()));
+  RETURN_IF_ERROR(registry_->PutRun(container.id, container.run));
+  const absl::Status killed = KillAndWait(Context::Detached(absl::Seconds(30)), container);
+  if (!killed.ok()) {
+    base::LogWarning(base::ToStd(killed.message()));
+  }
+  return started;
+}
+
+absl::StatusOr<cri::RemoveContainerResponse> RuntimeService::RemoveContainer(
+    const Context& ctx, const cri::RemoveContainerRequest& request) {
+  const absl::StatusOr<ContainerRef> found = registry_->ResolveContainer(request.container_id());
+  if (absl::IsNotFound(found.status())) {
+    return cri::RemoveContainerResponse();
+  }
+  RETURN_IF_ERROR(found.status());
+  const base::ContainerId id = (*found)->id;
+  const base::LogField field("container", id.str());
+  ASSIGN_OR_RETURN(const Leases::Lease pod_lease,
+                   leases_.Acquire(ctx, (*found)->pod.str(), Leases::Mode::kShared));
+  ASSIGN_OR_RETURN(const Leases::Lease lease,
+                   leases_.Acquire(ctx, id.str(), Leases::Mode::kExclusive));
+  if (const ContainerRef container = registry_->FindContainer(id)) {
+    RETURN_IF_ERROR(DiscardContainer(ctx, *container));
+    base::LogInfo("container is removed");
+  }
+  return cri::RemoveContainerResponse();
+}
+
+absl::StatusOr<cri::ReopenContainerLogResponse> RuntimeService::ReopenContainerLog(
+    const Context& ctx, const cri::ReopenContainerLogRequest& request) {
+  ASSIGN_OR_RETURN(const ContainerRef container,
+                   registry_->ResolveContainer(request.container_id()));
+  const base::LogField field("container", container->id.str());
+  if (container->CriState() != cri::CONTAINER_RUNNING) {
+    return absl::FailedPreconditionError(
+        base::StrCat("reopen the log of container ", container->id.str(), ": it is not running"));
+  }
+  if (container->record.log_path().empty()) {
+    return absl::FailedPreconditionError(
+        base::StrCat("container ", container->id.str(), " has no log"));
+  }
+  ASSIGN_OR_RETURN(MonitorConnection monitor,
+                   MonitorConnection::Connect(ctx, paths_.Container(container->id)));
+  RETURN_IF_ERROR(
+      monitor.ReopenLog(ctx.WithTimeout(absl::Seconds(30)), container->record.log_path()));
+  return cri::ReopenContainerLogResponse();
+}
+
+}  // namespace runtimeservice

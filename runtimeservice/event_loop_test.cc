@@ -1,0 +1,52 @@
+#include "runtimeservice/event_loop.h"
+
+#include <sys/socket.h>
+
+#include <latch>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace runtimeservice {
+namespace {
+
+TEST(EventLoopTest, TimersRunInTheirOrder) {
+  auto loop = EventLoop::Start();
+  ASSERT_TRUE(loop.ok());
+  std::latch done(3);
+  std::vector<int> order;
+  const absl::Time now = absl::Now();
+  (*loop)->At(now + absl::Milliseconds(30), [&] { order.push_back(3), done.count_down(); });
+  (*loop)->At(now + absl::Milliseconds(10), [&] { order.push_back(2), done.count_down(); });
+  (*loop)->Post([&] { order.push_back(1), done.count_down(); });
+  done.wait();
+  EXPECT_EQ(order, (std::vector<int>{1, 2, 3}));
+}
+
+TEST(EventLoopTest, AHangupIsToldOnceWhateverWasSentBefore) {
+  auto loop = EventLoop::Start();
+  ASSERT_TRUE(loop.ok());
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+  const base::UniqueFd ours(ends[0]);
+  base::UniqueFd theirs(ends[1]);
+  std::latch done(1);
+  ASSERT_TRUE((*loop)->OnHangup(ours.get(), [&] { done.count_down(); }).ok());
+  ASSERT_EQ(write(theirs.get(), "last words", 10), 10);
+  EXPECT_FALSE(done.try_wait());
+  theirs.Reset();
+  done.wait();
+}
+
+TEST(EventLoopTest, StoppingDropsWhatIsNotDue) {
+  bool ran = false;
+  {
+    auto loop = EventLoop::Start();
+    ASSERT_TRUE(loop.ok());
+    (*loop)->At(absl::Now() + absl::Hours(1), [&] { ran = true; });
+  }
+  EXPECT_FALSE(ran);
+}
+
+}  // namespace
+}  // namespace runtimeservice

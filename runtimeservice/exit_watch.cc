@@ -1,0 +1,116 @@
+#include "runtimeservice/exit_watch.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "base/strings.h"
+
+namespace runtimeservice {
+
+absl::Status ExitWatch::Watch(const base::ContainerId& id, MonitorConnection connection) {
+  const int fd = connection.fd();
+  {
+    base::MutexLock lock(&mutex_);
+    watched_[id] = std::make_unique<Watched>(std::move(connection));
+  }
+  return loop_.OnHangup(fd, [this, id] { HandleHangup(id); });
+}
+
+absl::Status ExitWatch::Signal(const base::ContainerId& id, int signal) {
+  base::MutexLock lock(&mutex_);
+  const auto found = watched_.find(id);
+  if (found == watched_.end() || found->second->connection.pidfd() < 0) {
+    return absl::OkStatus();
+  }
+  // Not blocking, so the lock may be held: it keeps the descriptor from being closed.
+  if (syscall(SYS_pidfd_send_signal, found->second->connection.pidfd(), signal, nullptr, 0) != 0 &&
+      errno != ESRCH) {
+    return base::ErrnoStatus(errno, base::StrCat("send signal ", signal, " to ", id.str()));
+  }
+  return absl::OkStatus();
+}
+
+void ExitWatch::Stop(const base::Context& ctx, const base::ContainerId& id, absl::Time kill_at,
+                     std::function<void()> kill, StopDone done) {
+  uint64_t number = 0;
+  {
+    base::MutexLock lock(&mutex_);
+    const auto found = watched_.find(id);
+    if (found != watched_.end()) {
+      number = ++next_number_;
+      found->second->stops.push_back({.number = number, .done = std::move(done)});
+    }
+  }
+  if (number == 0) {
+    done(absl::OkStatus());
+    return;
+  }
+  loop_.At(kill_at, [this, id, kill = std::move(kill)] {
+    if (IsWatched(id)) {
+      kill();
+    }
+  });
+  if (ctx.deadline() != absl::InfiniteFuture()) {
+    loop_.At(ctx.deadline(), [this, id, number] { Expire(id, number); });
+  }
+}
+
+bool ExitWatch::IsWatched(const base::ContainerId& id) {
+  base::MutexLock lock(&mutex_);
+  return watched_.contains(id);
+}
+
+void ExitWatch::Expire(const base::ContainerId& id, uint64_t number) {
+  StopDone done;
+  {
+    base::MutexLock lock(&mutex_);
+    const auto found = watched_.find(id);
+    if (found == watched_.end()) {
+      return;
+    }
+    std::erase_if(found->second->stops, [&](Stopping& stop) {
+      if (stop.number != number) {
+        return false;
+      }
+      done = std::move(stop.done);
+      return true;
+    });
+  }
+  if (done) {
+    done(absl::DeadlineExceededError(base::StrCat("container ", id.str(), " has not ended yet")));
+  }
+}
+
+void ExitWatch::HandleHangup(const base::ContainerId& id) {
+  absl::StatusOr<std::optional<ExitRecord>> exit =
+      ReadExit(base::StrCat(directory_, "/", id.str()));
+  if (!exit.ok()) {
+    on_exit_(id, exit.status());
+  } else if (!exit->has_value()) {
+    on_exit_(id, absl::NotFoundError("its monitor ended without a word"));
+  } else {
+    on_exit_(id, **exit);
+  }
+}
+
+void ExitWatch::Ended(const base::ContainerId& id) {
+  std::unique_ptr<Watched> watched;
+  {
+    base::MutexLock lock(&mutex_);
+    const auto found = watched_.find(id);
+    if (found == watched_.end()) {
+      return;
+    }
+    watched = std::move(found->second);
+    watched_.erase(found);
+  }
+  for (const Stopping& stop : watched->stops) {
+    stop.done(absl::OkStatus());
+  }
+}
+
+}  // namespace runtimeservice

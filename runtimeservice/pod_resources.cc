@@ -1,0 +1,247 @@
+// What a pod is made of: namespaces, network, files, cgroup and, for a shared PID namespace, the
+// process that holds it. Each release can be repeated and needs only the pod's id and record.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "base/cgroup.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/mounts.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "runtimeservice/new_container.h"
+#include "runtimeservice/runtime_service.h"
+#include "runtimeservice/spec/sysctls.h"
+
+namespace runtimeservice {
+namespace {
+
+constexpr uint64_t kShmBytes = 64 << 20;
+
+const cri::NamespaceOption& Namespaces(const Pod& pod) {
+  return pod.record.config().linux().security_context().namespace_options();
+}
+
+network::PodAttachment Attachment(const Pod& pod, const std::string& netns) {
+  const cri::PodSandboxConfig& config = pod.record.config();
+  network::PodAttachment attachment{.pod = pod.id,
+                                    .pod_namespace = config.metadata().namespace_(),
+                                    .pod_name = config.metadata().name(),
+                                    .pod_uid = config.metadata().uid(),
+                                    .netns_path = netns,
+                                    .cgroup_path = pod.record.cgroup_parent()};
+  attachment.annotations.insert(config.annotations().begin(), config.annotations().end());
+  for (const cri::PortMapping& mapping : config.port_mappings()) {
+    constexpr const char* kProtocols[] = {"tcp", "udp", "sctp"};
+    const int protocol = mapping.protocol();
+    attachment.port_mappings.push_back(
+        {.host_port = mapping.host_port(),
+         .container_port = mapping.container_port(),
+         .protocol = protocol >= 0 && protocol < 3 ? kProtocols[protocol] : "",
+         .host_ip = mapping.host_ip()});
+  }
+  const cri::DNSConfig& dns = config.dns_config();
+  attachment.dns_servers.assign(dns.servers().begin(), dns.servers().end());
+  attachment.dns_searches.assign(dns.searches().begin(), dns.searches().end());
+  attachment.dns_options.assign(dns.options().begin(), dns.options().end());
+  return attachment;
+}
+
+}  // namespace
+
+absl::Status RuntimeService::PlanNetwork(Pod* pod) {
+  if (Namespaces(*pod).network() == cri::NODE) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(*pod->record.mutable_network_plan(),
+                   uses_.network.Prepare(Attachment(*pod, paths_.Netns(pod->id))));
+  pod->record.set_network_attached(true);
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeService::PinPodNamespaces(Pod* pod) {
+  network::NamespaceSetup setup;
+  const std::string directory = paths_.Namespaces(pod->id);
+  if (Namespaces(*pod).network() != cri::NODE) {
+    setup.pins.push_back({.type = "net", .path = paths_.Netns(pod->id)});
+    setup.pins.push_back({.type = "uts", .path = directory + "/uts"});
+    ASSIGN_OR_RETURN(setup.hostname, PodHostname(pod->record.config(), host_.hostname, pod->id));
+  }
+  if (Namespaces(*pod).ipc() != cri::NODE) {
+    setup.pins.push_back({.type = "ipc", .path = directory + "/ipc"});
+  }
+  ASSIGN_OR_RETURN(setup.sysctls, PodSysctls(pod->record.config(), config_.defaults.sysctls));
+  if (setup.pins.empty()) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const auto inodes, network::PinNamespaces(setup));
+  for (const network::NamespacePin& pin : setup.pins) {
+    state::NamespacePin* recorded = pod->record.add_pins();
+    recorded->set_type(pin.type);
+    recorded->set_path(pin.path);
+    recorded->set_inode(inodes.at(pin.type));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeService::AttachPod(const Context& ctx, Pod* pod) {
+  if (pod->record.network_plan().empty()) {
+    return absl::OkStatus();
+  }
+  absl::Status cleanup;
+  absl::StatusOr<network::Attachment> attachment =
+      uses_.network.Attach(ctx, pod->record.network_plan(), &cleanup);
+  if (!attachment.ok()) {
+    pod->record.set_network_attached(!cleanup.ok());
+    return base::Annotate(attachment.status(), "attach the pod to the network");
+  }
+  pod->record.set_network_result(attachment->result);
+  for (const std::string& ip : attachment->ips) {
+    pod->record.add_ips(ip);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeService::MakePodFiles(const Pod& pod) {
+  RETURN_IF_ERROR(base::MakeDirectories(paths_.Pod(pod.id), 0711));
+  if (Namespaces(pod).ipc() != cri::NODE) {
+    RETURN_IF_ERROR(base::MakeDirectories(paths_.Shm(pod.id), 01777));
+    RETURN_IF_ERROR(base::MountTmpfs(paths_.Shm(pod.id), kShmBytes, 01777));
+  }
+  const std::vector<std::string> ips(pod.record.ips().begin(), pod.record.ips().end());
+  ASSIGN_OR_RETURN(const std::string hostname,
+                   PodHostname(pod.record.config(), host_.hostname, pod.id));
+  return WritePodFiles(paths_.Pod(pod.id), pod.record.config(), hostname, ips).status();
+}
+
+absl::Status RuntimeService::StartInfra(const Context& ctx, Pod* pod) {
+  if (Namespaces(*pod).pid() != cri::POD) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const Handler* handler, FindHandler(pod->record.runtime_handler()));
+  NewContainer plan(base::ContainerId::Random(), pod->id);
+  plan.handler = handler->name;
+  plan.container.record.set_infra(true);
+  cri::ContainerConfig* config = plan.container.record.mutable_config();
+  config->mutable_metadata()->set_name("POD");
+  config->add_command("/crisp-init");
+  config->add_command("pause");
+  cri::Mount* program = config->add_mounts();
+  program->set_host_path(config_.init_path);
+  program->set_container_path("/crisp-init");
+  program->set_readonly(true);
+  config->mutable_linux()->mutable_resources()->set_oom_score_adj(-998);
+  cri::LinuxContainerSecurityContext* security =
+      config->mutable_linux()->mutable_security_context();
+  *security->mutable_namespace_options() = Namespaces(*pod);
+  security->mutable_namespace_options()->set_pid(cri::CONTAINER);
+  *security->mutable_seccomp() = pod->record.config().linux().security_context().seccomp();
+  security->mutable_capabilities()->add_drop_capabilities("ALL");
+  security->set_readonly_rootfs(true);
+  security->set_no_new_privs(true);
+  pod->record.set_infra_container_id(plan.container.id.str());
+  RETURN_IF_ERROR(PlanSecurity(&plan));
+  ASSIGN_OR_RETURN(const std::string id, MakeContainer(ctx, *pod, std::move(plan)));
+  const ContainerRef infra = registry_->FindContainer(*base::ContainerId::Parse(id));
+  return base::Annotate(StartCreated(ctx, *infra), "start the holder of the PID namespace");
+}
+
+bool RuntimeService::PodReady(const Pod& pod) const {
+  if (pod.record.state() != state::PodRecord::READY || pod.record.boot_id() != boot_id_) {
+    return false;
+  }
+  for (const state::NamespacePin& pin : pod.record.pins()) {
+    const absl::StatusOr<uint64_t> inode = network::NamespaceInode(pin.path());
+    if (!inode.ok() || *inode != pin.inode()) {
+      return false;
+    }
+  }
+  const absl::StatusOr<base::ContainerId> infra =
+      base::ContainerId::Parse(pod.record.infra_container_id());
+  if (!infra.ok()) {
+    return true;
+  }
+  const ContainerRef holder = registry_->FindContainer(*infra);
+  return holder && holder->CriState() == cri::CONTAINER_RUNNING;
+}
+
+void RuntimeService::DetachPod(const Context& ctx, Pod* pod) {
+  if (!pod->record.network_attached()) {
+    return;
+  }
+  const absl::Status detached = uses_.network.Detach(
+      ctx, pod->record.network_plan(), pod->record.network_result(), paths_.Netns(pod->id));
+  if (detached.ok()) {
+    pod->record.set_network_attached(false);
+    uses_.debts.Forget(pod->id);
+    return;
+  }
+  base::LogWarning("the network keeps the pod for now: ", base::ToStd(detached.message()));
+  OweDetach(*pod);
+}
+
+void RuntimeService::OweDetach(const Pod& pod) {
+  uses_.debts.Add(pod.id, pod.record.network_plan(), pod.record.network_result(),
+                  paths_.Netns(pod.id), [this, id = pod.id] { DetachPaid(id); });
+}
+
+void RuntimeService::DetachPaid(const base::PodId& id) {
+  const base::LogField field("pod", id.str());
+  const Context ctx = Context::Detached(absl::Minutes(2));
+  const absl::StatusOr<Leases::Lease> lease =
+      leases_.Acquire(ctx, id.str(), Leases::Mode::kExclusive);
+  const PodRef current = registry_->FindPod(id);
+  if (!lease.ok() || !current) {
+    return;  // The record still says what is owed; the next start asks again.
+  }
+  Pod pod = *current;
+  pod.record.set_network_attached(false);
+  absl::Status status;
+  if (pod.record.state() == state::PodRecord::REMOVING) {
+    status = DiscardPod(ctx, std::move(pod));
+  } else {
+    status = network::UnpinNamespace(paths_.Netns(id));
+    status.Update(registry_->PutPod(std::move(pod)));
+  }
+  if (!status.ok()) {
+    base::LogError("after a late detach: ", base::ToStd(status.message()));
+  }
+}
+
+absl::Status RuntimeService::ReleasePod(const Context& ctx, Pod* pod) {
+  const absl::StatusOr<base::ContainerId> infra =
+      base::ContainerId::Parse(pod->record.infra_container_id());
+  if (infra.ok()) {
+    if (const ContainerRef holder = registry_->FindContainer(*infra)) {
+      RETURN_IF_ERROR(DiscardContainer(ctx, *holder));
+    }
+  }
+  RETURN_IF_ERROR(base::Unmount(paths_.Shm(pod->id)));
+  RETURN_IF_ERROR(base::RemoveTree(paths_.Pod(pod->id)));
+  const std::string directory = paths_.Namespaces(pod->id);
+  RETURN_IF_ERROR(network::UnpinNamespace(directory + "/ipc"));
+  RETURN_IF_ERROR(network::UnpinNamespace(directory + "/uts"));
+  RETURN_IF_ERROR(base::RemoveTree(directory));
+  if (!pod->record.network_attached()) {
+    RETURN_IF_ERROR(network::UnpinNamespace(paths_.Netns(pod->id)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeService::DiscardPod(const Context& ctx, Pod pod) {
+  if (pod.record.state() != state::PodRecord::REMOVING) {
+    pod.record.set_state(state::PodRecord::REMOVING);
+    RETURN_IF_ERROR(registry_->PutPod(pod));
+  }
+  DetachPod(ctx, &pod);
+  RETURN_IF_ERROR(ReleasePod(ctx, &pod));
+  if (pod.record.config().linux().cgroup_parent().empty() && !pod.record.cgroup_parent().empty()) {
+    RETURN_IF_ERROR(base::RemoveCgroup(pod.record.cgroup_parent()));
+  }
+  return pod.record.network_attached() ? registry_->PutPod(std::move(pod))
+                                       : registry_->DeletePod(pod.id);
+}
+
+}  // namespace runtimeservice

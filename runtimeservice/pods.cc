@@ -1,0 +1,151 @@
+// RunPodSandbox, StopPodSandbox, RemovePodSandbox.
+#include <utility>
+
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "base/undo.h"
+#include "runtimeservice/requests.h"
+#include "runtimeservice/runtime_service.h"
+#include "runtimeservice/spec/cgroup_path.h"
+
+namespace runtimeservice {
+namespace {
+
+constexpr absl::Duration kReleaseTime = absl::Minutes(2);
+
+}  // namespace
+
+absl::StatusOr<cri::RunPodSandboxResponse> RuntimeService::RunPodSandbox(
+    const Context& ctx, const cri::RunPodSandboxRequest& request) {
+  RETURN_IF_ERROR(CheckPodConfig(request.config(), request.has_config()));
+  RETURN_IF_ERROR(FindHandler(request.runtime_handler()).status());
+  const std::string name = PodName(request.config().metadata());
+  ASSIGN_OR_RETURN(const std::string id,
+                   creations_.Run(ctx, name, name, [&](const Context& shared) {
+                     return CreatePod(shared, request);
+                   }));
+  cri::RunPodSandboxResponse response;
+  response.set_pod_sandbox_id(id);
+  return response;
+}
+
+absl::StatusOr<std::string> RuntimeService::CreatePod(const Context& ctx,
+                                                      const cri::RunPodSandboxRequest& request) {
+  const std::string name = PodName(request.config().metadata());
+  const PodRef existing = registry_->FindPodByName(name);
+  if (existing && existing->record.state() != state::PodRecord::REMOVING) {
+    // The retry of a call whose answer was lost gets what that call made.
+    if (PodReady(*existing) && SameMessage(existing->record.config(), request.config()) &&
+        existing->record.runtime_handler() == request.runtime_handler()) {
+      return existing->id.str();
+    }
+    return absl::AlreadyExistsError(
+        base::StrCat("pod sandbox ", existing->id.str(), " has the name ", name));
+  }
+  Pod pod{.id = base::PodId::Random(), .record = {}};
+  const base::LogField field("pod", pod.id.str());
+  ASSIGN_OR_RETURN(const std::string parent,
+                   CgroupParent(request.config().linux().cgroup_parent()));
+  pod.record.set_id(pod.id.str());
+  pod.record.set_state(state::PodRecord::CREATING);
+  *pod.record.mutable_config() = request.config();
+  pod.record.set_runtime_handler(request.runtime_handler());
+  pod.record.set_created_at(absl::ToUnixNanos(absl::Now()));
+  pod.record.set_boot_id(boot_id_);
+  // A pod without a parent of its own gets one, so that removing the pod can remove it.
+  pod.record.set_cgroup_parent(request.config().linux().cgroup_parent().empty()
+                                   ? base::StrCat(parent, "/", pod.id.str())
+                                   : parent);
+  RETURN_IF_ERROR(PlanNetwork(&pod));
+  RETURN_IF_ERROR(registry_->PutPod(pod));
+  base::Undo undo;
+  undo.Add([&] {
+    const absl::Status undone = DiscardPod(Context::Detached(kReleaseTime), pod);
+    if (!undone.ok()) {
+      base::LogError("undo a pod sandbox: ", base::ToStd(undone.message()));
+    }
+  });
+  RETURN_IF_ERROR(SetUpPod(ctx, &pod));
+  undo.Commit();
+  base::LogInfo("pod sandbox ", name, " runs");
+  return pod.id.str();
+}
+
+absl::Status RuntimeService::SetUpPod(const Context& ctx, Pod* pod) {
+  RETURN_IF_ERROR(PinPodNamespaces(pod));
+  RETURN_IF_ERROR(AttachPod(ctx, pod));
+  RETURN_IF_ERROR(MakePodFiles(*pod));
+  RETURN_IF_ERROR(StartInfra(ctx, pod));
+  RETURN_IF_ERROR(ctx.Check());
+  pod->record.set_state(state::PodRecord::READY);
+  return registry_->PutPod(*pod);
+}
+
+absl::StatusOr<cri::StopPodSandboxResponse> RuntimeService::StopPodSandbox(
+    const Context& ctx, const cri::StopPodSandboxRequest& request) {
+  const absl::StatusOr<PodRef> pod = registry_->ResolvePod(request.pod_sandbox_id());
+  if (absl::IsNotFound(pod.status())) {
+    return cri::StopPodSandboxResponse();
+  }
+  RETURN_IF_ERROR(pod.status());
+  const base::PodId id = (*pod)->id;
+  const base::LogField field("pod", id.str());
+  creations_.CancelGroup(id.str());
+  ASSIGN_OR_RETURN(const Leases::Lease lease,
+                   leases_.Acquire(ctx, id.str(), Leases::Mode::kExclusive));
+  RETURN_IF_ERROR(StopPod(ctx, id));
+  return cri::StopPodSandboxResponse();
+}
+
+absl::Status RuntimeService::StopPod(const Context& ctx, const base::PodId& id) {
+  const PodRef current = registry_->FindPod(id);
+  if (!current || current->record.state() != state::PodRecord::READY) {
+    return absl::OkStatus();
+  }
+  for (const ContainerRef& container : registry_->ContainersOf(id)) {
+    RETURN_IF_ERROR(KillAndWait(ctx, *container));
+  }
+  Pod pod = *current;
+  // From here on the pod is not ready whatever happens; what is not yet gone is released again by
+  // RemovePodSandbox or the next start.
+  pod.record.set_state(state::PodRecord::STOPPED);
+  RETURN_IF_ERROR(registry_->PutPod(pod));
+  DetachPod(ctx, &pod);
+  RETURN_IF_ERROR(ReleasePod(ctx, &pod));
+  return registry_->PutPod(pod);
+}
+
+absl::StatusOr<cri::RemovePodSandboxResponse> RuntimeService::RemovePodSandbox(
+    const Context& ctx, const cri::RemovePodSandboxRequest& request) {
+  const absl::StatusOr<PodRef> pod = registry_->ResolvePod(request.pod_sandbox_id());
+  if (absl::IsNotFound(pod.status())) {
+    return cri::RemovePodSandboxResponse();
+  }
+  RETURN_IF_ERROR(pod.status());
+  const base::PodId id = (*pod)->id;
+  const base::LogField field("pod", id.str());
+  creations_.CancelGroup(id.str());
+  ASSIGN_OR_RETURN(const Leases::Lease lease,
+                   leases_.Acquire(ctx, id.str(), Leases::Mode::kExclusive));
+  RETURN_IF_ERROR(RemovePod(ctx, id));
+  return cri::RemovePodSandboxResponse();
+}
+
+absl::Status RuntimeService::RemovePod(const Context& ctx, const base::PodId& id) {
+  RETURN_IF_ERROR(StopPod(ctx, id));
+  const PodRef pod = registry_->FindPod(id);
+  if (!pod) {
+    return absl::OkStatus();
+  }
+  for (const ContainerRef& container : registry_->ContainersOf(id)) {
+    ASSIGN_OR_RETURN(const Leases::Lease lease,
+                     leases_.Acquire(ctx, container->id.str(), Leases::Mode::kExclusive));
+    RETURN_IF_ERROR(DiscardContainer(ctx, *container));
+  }
+  RETURN_IF_ERROR(DiscardPod(ctx, *pod));
+  base::LogInfo("pod sandbox ", PodName(pod->record.config().metadata()), " is removed");
+  return absl::OkStatus();
+}
+
+}  // namespace runtimeservice

@@ -1,0 +1,228 @@
+// The start of the daemon: taking up what the last one left. Everything here calls the same release
+// functions as the verbs do.
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "base/cgroup.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/mounts.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "runtimeservice/runtime_service.h"
+
+namespace runtimeservice {
+namespace {
+
+constexpr absl::Duration kReleaseTime = absl::Minutes(1);
+
+absl::StatusOr<std::string> ReadBootId() {
+  ASSIGN_OR_RETURN(std::string id, base::ReadFile("/proc/sys/kernel/random/boot_id", 64));
+  while (!id.empty() && id.back() == '\n') {
+    id.pop_back();
+  }
+  return id;
+}
+
+// When this boot began: everything of an earlier one had ended by then.
+absl::Time BootTime() {
+  const absl::StatusOr<std::string> stat = base::ReadFile("/proc/stat");
+  if (stat.ok()) {
+    for (const auto& line : absl::StrSplit(*stat, '\n')) {
+      const std::vector<std::string> words = absl::StrSplit(line, ' ');
+      int64_t seconds = 0;
+      if (words.size() == 2 && words[0] == "btime" && absl::SimpleAtoi(words[1], &seconds)) {
+        return absl::FromUnixSeconds(seconds);
+      }
+    }
+  }
+  return absl::UnixEpoch();
+}
+
+void LogIfError(const absl::Status& status, std::string_view what) {
+  if (!status.ok()) {
+    base::LogError(what, ": ", base::ToStd(status.message()));
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RuntimeService>> RuntimeService::Open(
+    ServiceConfig config, ServiceDependencies dependencies) {
+  if (!config.handlers.contains(config.default_handler)) {
+    return absl::InvalidArgumentError(base::StrCat("default_runtime \"", config.default_handler,
+                                                   "\" is none of the configured runtimes"));
+  }
+  ASSIGN_OR_RETURN(HostFacts host, GatherHostFacts());
+  ASSIGN_OR_RETURN(std::string boot_id, ReadBootId());
+  for (const char* directory : {"/pods", "/containers", "/ns", "/exec"}) {
+    RETURN_IF_ERROR(base::MakeDirectories(config.run_root + directory, 0711));
+  }
+  RETURN_IF_ERROR(network::PrepareNetnsDirectory(dependencies.network.config().netns_dir));
+  RETURN_IF_ERROR(base::MakeCgroup(config.monitor_cgroup));
+  ASSIGN_OR_RETURN(std::unique_ptr<Registry> registry,
+                   Registry::Open(config.root, config.run_root));
+  ASSIGN_OR_RETURN(std::unique_ptr<EventLoop> loop, EventLoop::Start());
+  std::unique_ptr<RuntimeService> service(new RuntimeService(std::move(config), dependencies,
+                                                             std::move(host), std::move(boot_id),
+                                                             std::move(registry), std::move(loop)));
+  service->AddHandlers();
+  service->Recover();
+  return service;
+}
+
+RuntimeService::RuntimeService(ServiceConfig config, ServiceDependencies dependencies,
+                               HostFacts host, std::string boot_id,
+                               std::unique_ptr<Registry> registry, std::unique_ptr<EventLoop> loop)
+    : config_(std::move(config)),
+      uses_(dependencies),
+      host_(std::move(host)),
+      paths_(config_.run_root, uses_.network.config().netns_dir),
+      boot_id_(std::move(boot_id)),
+      seccomp_(host_),
+      registry_(std::move(registry)),
+      loop_(std::move(loop)),
+      exits_(*loop_, paths_.Containers(),
+             [this](const base::ContainerId& id, absl::StatusOr<ExitRecord> exit) {
+               HandleExit(id, std::move(exit));
+             }),
+      gc_("gc", 2, 10'000) {}
+
+RuntimeService::~RuntimeService() {
+  loop_.reset();  // Its callbacks use the rest.
+}
+
+void RuntimeService::Recover() {
+  const std::vector<ContainerRef> containers = registry_->Containers();
+  for (const ContainerRef& container : containers) {
+    const state::ContainerRecord& record = container->record;
+    uses_.images.Pin(record.id(), {record.chain_ids().begin(), record.chain_ids().end()});
+  }
+  for (const ContainerRef& container : containers) {
+    const base::LogField field("container", container->id.str());
+    RecoverContainer(*container);
+  }
+  RecoverExecs();
+  for (const PodRef& pod : registry_->Pods()) {
+    const base::LogField field("pod", pod->id.str());
+    RecoverPod(*pod);
+  }
+  SweepStrays();
+  base::LogInfo("took up ", registry_->Pods().size(), " pods and ", registry_->Containers().size(),
+                " containers");
+}
+
+void RuntimeService::RecoverContainer(const Container& container) {
+  const Context ctx = Context::Detached(kReleaseTime);
+  const state::ContainerRecord& record = container.record;
+  if (record.boot_id() != boot_id_ && record.state() == state::ContainerRecord::CREATED) {
+    registry_->SetExit(container.id, {.code = 255, .time = BootTime()});
+    return;
+  }
+  if (record.state() != state::ContainerRecord::CREATED) {
+    // Its monitor, not acknowledged, ends by itself; DiscardContainer waits for its lock.
+    LogIfError(DiscardContainer(ctx, container), "finish removing a container");
+    return;
+  }
+  absl::StatusOr<MonitorConnection> monitor =
+      MonitorConnection::Connect(ctx, paths_.Container(container.id));
+  if (monitor.ok()) {
+    LogIfError(Reconnect(ctx, container, *std::move(monitor)), "take up a container");
+    return;
+  }
+  const absl::StatusOr<std::optional<ExitRecord>> exit = ReadExit(paths_.Container(container.id));
+  if (exit.ok() && exit->has_value()) {
+    registry_->SetExit(container.id, **exit);
+  } else if (container.run.started_at() == 0) {
+    // The daemon ended between record and acknowledgement, so its monitor undid the create.
+    LogIfError(DiscardContainer(ctx, container), "undo a container");
+  } else {
+    HandleExit(container.id, exit.ok()
+                                 ? absl::NotFoundError(monitor.status().message())
+                                 : exit.status());
+  }
+}
+
+absl::Status RuntimeService::Reconnect(const Context& ctx, const Container& container,
+                                       MonitorConnection monitor) {
+  registry_->SetPid(container.id, monitor.state().pid);
+  if (container.run.started_at() == 0) {
+    // Whether a start came through is the runtime's to say.
+    ASSIGN_OR_RETURN(const RuntimeState now,
+                     RuntimeOf(container.record).State(ctx, container.id.str()));
+    if (now.status != "created" && now.status != "creating") {
+      state::ContainerRunRecord run = container.run;
+      run.set_started_at(absl::ToUnixNanos(absl::Now()));
+      RETURN_IF_ERROR(registry_->PutRun(container.id, std::move(run)));
+    }
+  }
+  return exits_.Watch(container.id, std::move(monitor));
+}
+
+void RuntimeService::RecoverPod(const Pod& pod) {
+  const Context ctx = Context::Detached(kReleaseTime);
+  Pod changed = pod;
+  const bool rebooted = pod.record.boot_id() != boot_id_;
+  if (pod.record.state() == state::PodRecord::STOPPED ||
+      (pod.record.state() == state::PodRecord::READY && !rebooted)) {
+    if (pod.record.state() == state::PodRecord::STOPPED && pod.record.network_attached()) {
+      OweDetach(pod);
+    }
+    return;
+  }
+  changed.record.set_state(pod.record.state() == state::PodRecord::READY
+                               ? state::PodRecord::STOPPED
+                               : state::PodRecord::REMOVING);
+  LogIfError(registry_->PutPod(changed), "record the end of a pod");
+  if (pod.record.network_attached()) {
+    // In the background: a plugin that hangs must not delay the start.
+    LogIfError(ReleasePod(ctx, &changed), "release a pod");
+    OweDetach(changed);
+    return;
+  }
+  if (changed.record.state() == state::PodRecord::REMOVING) {
+    LogIfError(DiscardPod(ctx, changed), "finish removing a pod");
+  } else {
+    LogIfError(ReleasePod(ctx, &changed), "release a pod");
+  }
+}
+
+void RuntimeService::SweepStrays() {
+  const Context ctx = Context::Detached(kReleaseTime);
+  const auto sweep = [](const std::string& directory, auto&& known, auto&& remove) {
+    const absl::StatusOr<std::vector<std::string>> names = base::ListDirectory(directory);
+    if (!names.ok()) {
+      return;
+    }
+    for (const std::string& name : *names) {
+      if (!known(name)) {
+        base::LogWarning("sweep ", directory, "/", name, ": it belongs to no record");
+        LogIfError(remove(directory + "/" + name), "sweep");
+      }
+    }
+  };
+  const auto is_pod = [&](const std::string& name) {
+    const absl::StatusOr<base::PodId> id = base::PodId::Parse(name);
+    return id.ok() && registry_->FindPod(*id) != nullptr;
+  };
+  const auto is_container = [&](const std::string& name) {
+    const absl::StatusOr<base::ContainerId> id = base::ContainerId::Parse(name);
+    return id.ok() && registry_->FindContainer(*id) != nullptr;
+  };
+  sweep(paths_.Containers(), is_container, [&](const std::string& path) {
+    RETURN_IF_ERROR(base::Unmount(path + "/rootfs"));
+    return base::RemoveTree(path);
+  });
+  sweep(paths_.Pods(), is_pod, [](const std::string& path) {
+    RETURN_IF_ERROR(base::Unmount(path + "/shm"));
+    return base::RemoveTree(path);
+  });
+  sweep(paths_.AllNamespaces(), is_pod, [](const std::string& path) {
+    RETURN_IF_ERROR(network::UnpinNamespace(path + "/ipc"));
+    RETURN_IF_ERROR(network::UnpinNamespace(path + "/uts"));
+    return base::RemoveTree(path);
+  });
+}
+
+}  // namespace runtimeservice

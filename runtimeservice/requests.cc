@@ -1,0 +1,107 @@
+#include "runtimeservice/requests.h"
+
+#include <string>
+
+#include "absl/strings/str_split.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+
+namespace runtimeservice {
+namespace {
+
+absl::Status Missing(std::string_view field) {
+  return absl::InvalidArgumentError(base::StrCat(field, " is missing"));
+}
+
+absl::Status CheckNamespaces(const cri::NamespaceOption& options, std::string_view where) {
+  for (const auto& [field, mode] :
+       {std::make_pair("network", options.network()), std::make_pair("ipc", options.ipc())}) {
+    if (mode != cri::POD && mode != cri::NODE) {
+      return absl::InvalidArgumentError(
+          base::StrCat(where, ".namespace_options.", field, " must be POD or NODE"));
+    }
+  }
+  if (!cri::NamespaceMode_IsValid(options.pid())) {
+    return absl::InvalidArgumentError(
+        base::StrCat(where, ".namespace_options.pid: there is no mode ", options.pid()));
+  }
+  const cri::UserNamespace& user = options.userns_options();
+  if (user.mode() != cri::NODE && options.has_userns_options()) {
+    return absl::InvalidArgumentError(base::StrCat(
+        where, ".namespace_options.userns_options: user namespaces are not supported yet"));
+  }
+  if (user.uids_size() != 0 || user.gids_size() != 0) {
+    return absl::InvalidArgumentError(
+        base::StrCat(where, ".namespace_options.userns_options: mappings need a user namespace"));
+  }
+  return absl::OkStatus();
+}
+
+bool HasDotDot(const std::string& path) {
+  for (const auto& part : absl::StrSplit(path, '/')) {
+    if (part == "..") {
+      return true;
+    }
+  }
+  return false;
+}
+
+std::string Deterministic(const google::protobuf::MessageLite& message) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  message.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return bytes;
+}
+
+}  // namespace
+
+absl::Status CheckPodConfig(const cri::PodSandboxConfig& config, bool present) {
+  if (!present) {
+    return Missing("config");
+  }
+  if (!config.has_metadata()) {
+    return Missing("config.metadata");
+  }
+  const cri::PodSandboxMetadata& metadata = config.metadata();
+  if (metadata.name().empty()) return Missing("config.metadata.name");
+  if (metadata.namespace_().empty()) return Missing("config.metadata.namespace");
+  if (metadata.uid().empty()) return Missing("config.metadata.uid");
+  const std::string& log = config.log_directory();
+  if (!log.empty() && (log.front() != '/' || HasDotDot(log))) {
+    return absl::InvalidArgumentError("config.log_directory must be absolute and without \"..\"");
+  }
+  const cri::LinuxSandboxSecurityContext& security = config.linux().security_context();
+  if (security.namespace_options().pid() == cri::TARGET) {
+    return absl::InvalidArgumentError(
+        "config.linux.security_context.namespace_options.pid: TARGET is for containers");
+  }
+  return CheckNamespaces(security.namespace_options(), "config.linux.security_context");
+}
+
+absl::Status CheckContainerConfig(const cri::ContainerConfig& config, bool present) {
+  if (!present) {
+    return Missing("config");
+  }
+  if (!config.has_metadata() || config.metadata().name().empty()) {
+    return Missing("config.metadata.name");
+  }
+  if (config.image().image().empty()) {
+    return Missing("config.image.image");
+  }
+  if (HasDotDot(config.log_path())) {
+    return absl::InvalidArgumentError("config.log_path must not contain \"..\"");
+  }
+  const cri::LinuxContainerSecurityContext& security = config.linux().security_context();
+  return CheckNamespaces(security.namespace_options(), "config.linux.security_context");
+}
+
+bool SameMessage(const google::protobuf::MessageLite& a, const google::protobuf::MessageLite& b) {
+  return Deterministic(a) == Deterministic(b);
+}
+
+}  // namespace runtimeservice

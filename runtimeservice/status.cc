@@ -1,0 +1,94 @@
+// Version, Status, RuntimeConfig, UpdateRuntimeConfig, and the handlers they speak of.
+#include <utility>
+
+#include "base/files.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "runtimeservice/runtime_service.h"
+
+namespace runtimeservice {
+
+absl::StatusOr<const RuntimeService::Handler*> RuntimeService::FindHandler(
+    const std::string& name) const {
+  const auto found = handlers_.find(name.empty() ? config_.default_handler : name);
+  if (found == handlers_.end()) {
+    return absl::InvalidArgumentError(
+        base::StrCat("runtime_handler: there is no handler \"", name, "\""));
+  }
+  return &found->second;
+}
+
+Runtime RuntimeService::RuntimeOf(const state::ContainerRecord& record) const {
+  return Runtime({.path = record.runtime_path(), .root = record.runtime_root()}, uses_.launcher);
+}
+
+void RuntimeService::AddHandlers() {
+  for (const auto& [name, handler] : config_.handlers) {
+    handlers_.emplace(name, Handler{.name = name,
+                                    .runtime = Runtime(handler.runtime, uses_.launcher),
+                                    .traits = handler.traits});
+  }
+}
+
+absl::StatusOr<cri::VersionResponse> RuntimeService::Version(const Context&,
+                                                             const cri::VersionRequest&) {
+  cri::VersionResponse response;
+  response.set_version("0.1.0");
+  response.set_runtime_name("crisp");
+  response.set_runtime_version(config_.version);
+  response.set_runtime_api_version("v1");
+  return response;
+}
+
+absl::StatusOr<cri::StatusResponse> RuntimeService::Status(const Context&,
+                                                           const cri::StatusRequest& request) {
+  cri::StatusResponse response;
+  cri::RuntimeCondition* runtime = response.mutable_status()->add_conditions();
+  runtime->set_type("RuntimeReady");
+  runtime->set_status(true);
+  cri::RuntimeCondition* network = response.mutable_status()->add_conditions();
+  network->set_type("NetworkReady");
+  const absl::Status ready = uses_.network.Ready();
+  network->set_status(ready.ok());
+  if (!ready.ok()) {
+    network->set_reason("NetworkPluginNotReady");
+    network->set_message(std::string(ready.message()));
+  }
+  const auto add_handler = [&](const std::string& name, const HandlerTraits& traits) {
+    cri::RuntimeHandler* handler = response.add_runtime_handlers();
+    handler->set_name(name);
+    handler->mutable_features()->set_recursive_read_only_mounts(traits.recursive_read_only);
+  };
+  for (const auto& [name, handler] : handlers_) {
+    add_handler(name, handler.traits);
+  }
+  add_handler("", handlers_.at(config_.default_handler).traits);
+  response.mutable_features()->set_supplemental_groups_policy(true);
+  if (request.verbose()) {
+    base::Json debts = base::Json::array();
+    for (const network::DetachDebts::Debt& debt : uses_.debts.List()) {
+      debts.push_back({{"pod", debt.pod.str()},
+                       {"attempts", debt.attempts},
+                       {"lastError", debt.last_error},
+                       {"nextAttempt", absl::FormatTime(debt.next_attempt)}});
+    }
+    (*response.mutable_info())["networkDebts"] = base::DumpJson(debts);
+  }
+  return response;
+}
+
+absl::StatusOr<cri::RuntimeConfigResponse> RuntimeService::RuntimeConfig(
+    const Context&, const cri::RuntimeConfigRequest&) {
+  cri::RuntimeConfigResponse response;
+  response.mutable_linux()->set_cgroup_driver(cri::CGROUPFS);
+  return response;
+}
+
+absl::StatusOr<cri::UpdateRuntimeConfigResponse> RuntimeService::UpdateRuntimeConfig(
+    const Context&, const cri::UpdateRuntimeConfigRequest&) {
+  return cri::UpdateRuntimeConfigResponse();  // The pod CIDR matters to who writes CNI files.
+}
+
+}  // namespace runtimeservice

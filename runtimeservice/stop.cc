@@ -1,0 +1,144 @@
+// StopContainer, and what happens when a container ends.
+#include <signal.h>
+
+#include <algorithm>
+#include <future>
+#include <utility>
+
+#include "base/cgroup.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "runtimeservice/runtime_service.h"
+
+namespace runtimeservice {
+
+void RuntimeService::StopContainer(const Context& ctx, const cri::StopContainerRequest& request,
+                                   StopDone done) {
+  const absl::StatusOr<ContainerRef> found = registry_->ResolveContainer(request.container_id());
+  if (absl::IsNotFound(found.status())) {
+    done(cri::StopContainerResponse());
+    return;
+  }
+  if (!found.ok()) {
+    done(found.status());
+    return;
+  }
+  const base::ContainerId id = (*found)->id;
+  const base::LogField field("container", id.str());
+  ContainerRef container;
+  {
+    // For a moment only: a start that runs is waited for, the container's end is not.
+    const absl::StatusOr<Leases::Lease> lease =
+        leases_.Acquire(ctx, id.str(), Leases::Mode::kExclusive);
+    if (!lease.ok()) {
+      done(lease.status());
+      return;
+    }
+    container = registry_->FindContainer(id);
+    if (!container || container->CriState() != cri::CONTAINER_RUNNING) {
+      done(cri::StopContainerResponse());
+      return;
+    }
+    if (request.timeout() > 0) {
+      const absl::Status sent = exits_.Signal(id, container->record.stop_signal());
+      if (!sent.ok()) {
+        base::LogWarning(base::ToStd(sent.message()));
+      }
+    }
+  }
+  const absl::Duration grace = absl::Seconds(std::max<int64_t>(request.timeout(), 0));
+  exits_.Stop(
+      ctx, id, absl::Now() + grace, [this, container] { KillContainer(*container); },
+      [done = std::move(done)](const absl::Status& status) {
+        done(status.ok() ? absl::StatusOr<cri::StopContainerResponse>(cri::StopContainerResponse())
+                         : status);
+      });
+}
+
+void RuntimeService::HandleExit(const base::ContainerId& id, absl::StatusOr<ExitRecord> exit) {
+  if (exit.ok()) {
+    ShowExit(id, *exit);
+    return;
+  }
+  // The monitor itself was killed or its disk is full. Without it nobody reads the container's
+  // output nor reaps it, so it must end; how it would have ended nobody knows.
+  const base::LogField field("container", id.str());
+  base::LogError("lost the monitor of a container: ", base::ToStd(exit.status().message()));
+  const auto finish = [this, id] {
+    const ContainerRef container = registry_->FindContainer(id);
+    if (container) {
+      const absl::Status killed =
+          base::KillCgroup(Context::Detached(absl::Seconds(30)), container->record.cgroup());
+      if (!killed.ok()) {
+        base::LogError(base::ToStd(killed.message()));
+      }
+    }
+    ShowExit(id, {.code = 255, .time = RecordLost(id)});
+  };
+  if (const absl::Status posted = gc_.Post(finish); !posted.ok()) {
+    finish();
+  }
+}
+
+absl::Time RuntimeService::RecordLost(const base::ContainerId& id) {
+  const ContainerRef container = registry_->FindContainer(id);
+  if (!container) {
+    return absl::Now();
+  }
+  state::ContainerRunRecord run = container->run;
+  if (run.lost_at() == 0) {
+    run.set_lost_at(absl::ToUnixNanos(absl::Now()));
+    const absl::Status put = registry_->PutRun(id, run);
+    if (!put.ok()) {
+      base::LogError(base::ToStd(put.message()));
+    }
+  }
+  return absl::FromUnixNanos(run.lost_at());
+}
+
+void RuntimeService::ShowExit(const base::ContainerId& id, const ExitRecord& exit) {
+  const base::LogField field("container", id.str());
+  base::LogInfo("container ended with code ", exit.code);
+  if (exit.dropped_lines != 0) {
+    base::LogWarning(exit.dropped_lines, " lines of a container's log found no room on the disk");
+  }
+  registry_->SetExit(id, exit);
+  exits_.Ended(id);
+}
+
+void RuntimeService::KillContainer(const Container& container) {
+  const absl::Status sent = exits_.Signal(container.id, SIGKILL);
+  if (!sent.ok()) {
+    base::LogWarning(base::ToStd(sent.message()));
+  }
+  // With a PID namespace of its own everything dies with its init; else the cgroup tells who.
+  const auto& options = container.record.config().linux().security_context().namespace_options();
+  if (options.pid() == cri::CONTAINER) {
+    return;
+  }
+  const std::string cgroup = container.record.cgroup();
+  const absl::Status posted = gc_.Post([cgroup] {
+    const absl::Status killed = base::KillCgroup(Context::Detached(absl::Seconds(30)), cgroup);
+    if (!killed.ok()) {
+      base::LogWarning(base::ToStd(killed.message()));
+    }
+  });
+  if (!posted.ok()) {
+    base::LogWarning(base::ToStd(posted.message()));
+  }
+}
+
+absl::Status RuntimeService::KillAndWait(const Context& ctx, const Container& container) {
+  const auto ended = std::make_shared<std::promise<absl::Status>>();
+  std::future<absl::Status> end = ended->get_future();
+  KillContainer(container);
+  // The loop completes it at the deadline at the latest.
+  exits_.Stop(
+      ctx.WithTimeout(absl::Minutes(1)), container.id, absl::Now(),
+      [this, container] { KillContainer(container); },
+      [ended](const absl::Status& status) { ended->set_value(status); });
+  return end.get();
+}
+
+}  // namespace runtimeservice
