@@ -16,6 +16,21 @@ absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
                                                                   : absl::FromChrono(deadline);
 }
 
+// As much of `message` as the trailers hold, cut between characters.
+std::string Shortened(std::string_view message) {
+  size_t encoded = 0;
+  size_t kept = 0;
+  while (kept < message.size() && encoded < kMaxEncodedMessage) {
+    const char c = message[kept++];
+    encoded += c >= 0x20 && c < 0x7f && c != '%' ? 1 : 3;
+  }
+  if (kept == message.size()) return std::string(message);
+  while (kept > 0 && (static_cast<unsigned char>(message[kept]) & 0xc0) == 0x80) {
+    --kept;
+  }
+  return base::StrCat(message.substr(0, kept), "…");
+}
+
 // Whether such a failure is part of daily life: its caller asks on, falls back or left.
 bool IsRoutine(absl::StatusCode code) {
   return code == absl::StatusCode::kNotFound || code == absl::StatusCode::kCancelled ||
@@ -25,23 +40,9 @@ bool IsRoutine(absl::StatusCode code) {
 }  // namespace
 
 grpc::Status ToGrpc(const absl::Status& status) {
-  if (status.ok()) return grpc::Status::OK;
-  std::string message(base::ToStd(status.message()));
-  size_t encoded = 0;
-  size_t kept = 0;
-  while (kept < message.size() && encoded < kMaxEncodedMessage) {
-    const char c = message[kept++];
-    encoded += c >= 0x20 && c < 0x7f && c != '%' ? 1 : 3;
-  }
-  if (kept < message.size()) {
-    // Not in the middle of a UTF-8 sequence.
-    while (kept > 0 && (static_cast<unsigned char>(message[kept]) & 0xc0) == 0x80) {
-      --kept;
-    }
-    message.resize(kept);
-    message += "…";
-  }
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), message);
+  return status.ok() ? grpc::Status::OK
+                     : grpc::Status(static_cast<grpc::StatusCode>(status.code()),
+                                    Shortened(base::ToStd(status.message())));
 }
 
 absl::Status UnbuiltError(std::string_view method) {
@@ -64,11 +65,13 @@ UnaryCall::UnaryCall(grpc::CallbackServerContext* context, const Verb& verb, std
 void UnaryCall::Complete(const absl::Status& status) {
   const absl::Duration taken = absl::Trunc(absl::Now() - start_, absl::Milliseconds(1));
   if (status.ok() || IsRoutine(status.code())) {
-    base::LogDebug(method_, ": ", status.ok() ? "OK" : status.ToString(), " after ",
-                   absl::FormatDuration(taken), " request=", request_);
+    base::LogDebug(method_, ": ", status.ToString(), " after ", absl::FormatDuration(taken),
+                   " request=", request_);
   } else {
-    base::LogWarning(method_, subject_.empty() ? "" : " ", subject_, ": ", status.ToString(),
-                     " after ", absl::FormatDuration(taken), " request=", request_);
+    base::LogWarning(method_, subject_.empty() ? "" : " ", subject_, ": ",
+                     absl::StatusCodeToString(status.code()), ": ",
+                     Shortened(base::ToStd(status.message())), " after ",
+                     absl::FormatDuration(taken), " request=", request_);
   }
   in_flight_->Remove(request_);
   Finish(ToGrpc(status));

@@ -151,7 +151,6 @@ class Dispatcher {
       const base::Context call_context = call->context();
       const Request kept = *request;
       auto answer = std::make_shared<PendingAnswer<Response>>(call, response);
-      const base::LogField field = call->NameLogLines();
       handler(call_context, kept,
               [answer](absl::StatusOr<Response> result) { answer->Set(std::move(result)); });
       answer.reset();

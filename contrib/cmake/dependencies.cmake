@@ -70,5 +70,5 @@ list(JOIN archives "," grpc_group)
 target_link_libraries(crisp_absl INTERFACE
   -Wl,--start-group,${absl_group},--end-group Threads::Threads)
 target_link_libraries(crisp_grpc INTERFACE
-  -Wl,--start-group,${grpc_group},${CRISP_PROTOBUF_LITE},${absl_group},--end-group
-  ZLIB::ZLIB Threads::Threads dl)
+  -Wl,--start-group,${grpc_group},${CRISP_PROTOBUF_LITE},${absl_group},${ZLIB_LIBRARIES},--end-group
+  Threads::Threads dl)
