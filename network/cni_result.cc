@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
 
@@ -82,15 +83,15 @@ absl::StatusOr<std::vector<std::string>> PodIps(const base::Json& result, std::s
       addresses.push_back(std::move(address));
     }
   }
-  if (preference != IpPreference::kAsReturned) {
-    const bool ipv6_first = preference == IpPreference::kIpv6;
-    std::stable_partition(addresses.begin(), addresses.end(),
-                          [=](const Address& address) { return address.ipv6 == ipv6_first; });
-  }
   std::vector<std::string> ips;
+  std::vector<std::string> others;
   for (Address& address : addresses) {
-    ips.push_back(std::move(address.text));
+    const bool wanted = preference == IpPreference::kAsReturned ||
+                        address.ipv6 == (preference == IpPreference::kIpv6);
+    (wanted ? ips : others).push_back(std::move(address.text));
   }
+  ips.insert(ips.end(), std::make_move_iterator(others.begin()),
+             std::make_move_iterator(others.end()));
   return ips;
 }
 
