@@ -172,7 +172,8 @@ struct DeferredOperation {
                     // topmost lower layer that shows it as a directory; leave it if there is none.
     kHardLink,  // Make `path`, which does not exist, a hard link of the file `target`: looked for
                 // in this layer first, then in the lower layers; NOT_FOUND fails the pull. The
-                // parent of `path` exists.
+                // parent of `path` exists; unless a kCopyMetadata of it follows, its times
+                // are already right and have to be kept.
   };
   Kind kind = Kind::kOpaque;
   std::string path;    // Bytes, not necessarily UTF-8.
@@ -192,9 +193,10 @@ struct LayerDone {
 // The pull succeeded: every layer is either answered `have` or was reported by `layer_done`.
 struct Done {};
 
-// The pull failed. The message holds no secret. Codes: INVALID_ARGUMENT (manifest or archive is
-// bad), NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED, UNAVAILABLE, DATA_LOSS (a digest is wrong),
-// FAILED_PRECONDITION (not an image for this platform, or no image), RESOURCE_EXHAUSTED, INTERNAL.
+// The pull failed. The message is complete (it begins with "pull <reference>: ") and holds no
+// secret. Codes: INVALID_ARGUMENT (manifest or archive is bad), NOT_FOUND, UNAUTHENTICATED,
+// PERMISSION_DENIED, UNAVAILABLE, DATA_LOSS (a digest is wrong), FAILED_PRECONDITION (not an image
+// for this platform, or no image), RESOURCE_EXHAUSTED, INTERNAL.
 struct Failed {
   absl::Status status;
 };

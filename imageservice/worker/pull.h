@@ -1,0 +1,67 @@
+// One pull from beginning to end, inside the worker.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/mutex.h"
+#include "imageservice/worker/parser_process.h"
+#include "imageservice/worker/protocol.h"
+#include "imageservice/worker/registry/client.h"
+#include "imageservice/worker/resolve.h"
+
+namespace imageservice::worker {
+
+// Resolves the reference, asks the daemon about the layers and fetches those it wants, several at
+// once.
+class Pull {
+ public:
+  // All must outlive this. `request` and `forker` are used by several threads.
+  Pull(const PullRequest* request, Channel* channel, ParserForker* forker)
+      : request_(*request), channel_(*channel), forker_(*forker) {}
+
+  // Returns when every layer is in place. After an error fetches may still be running in threads:
+  // the process must end without destroying this. Sends all messages but `done` and `error`.
+  absl::Status Run();
+
+  // The daemon's answer to a question; from another thread than Run's. INVALID_ARGUMENT when there
+  // was no such question.
+  absl::Status Answer(const LayerAnswer& answer);
+
+ private:
+  enum class State { kAsked, kWaiting, kQueued, kFetching, kSettled };
+
+  absl::Status Send(const WorkerMessage& message);
+  absl::Status AskAboutLayers();
+  absl::Status AwaitLayers();
+  bool NothingLeft() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  int TakeQueued() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FetchLayers();
+  absl::Status FetchLayer(const LayerQuestion& layer);
+  absl::StatusOr<LayerDone> FetchFrom(int endpoint, const LayerQuestion& layer,
+                                      bool* is_transfer_fault);
+
+  const PullRequest& request_;
+  Channel& channel_;
+  ParserForker& forker_;
+  std::unique_ptr<HttpClient> http_;
+  std::unique_ptr<RegistryClient> client_;
+  ResolvedImage image_;  // Constant once the fetching threads run.
+  std::vector<std::thread> threads_;
+  std::atomic<int> directories_ = 0;
+  std::atomic<uint64_t> bytes_done_ = 0;
+
+  base::Mutex mutex_;
+  base::CondVar changed_;
+  std::vector<State> states_ ABSL_GUARDED_BY(mutex_);
+  uint64_t bytes_total_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace imageservice::worker
