@@ -150,9 +150,6 @@ absl::Status Complete(Config* config) {
   if (config->listen.empty()) {
     config->listen = base::StrCat(config->runroot, "/crisp.sock");
   }
-  if (config->namespaces_dir.empty()) {
-    config->namespaces_dir = base::StrCat(config->runroot, "/ns");
-  }
   for (auto& [name, handler] : config->runtimes) {
     if (handler.runtime_path.empty()) {
       return Invalid(config->Origin(HandlerKey(name, "")),

@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 
 // Not `daemon`, like the folder: that is a function of <unistd.h>.
 namespace crispd {
@@ -43,7 +42,6 @@ struct Config {
   std::string conmon_cgroup = "/crisp-monitors";
   std::string init_path;
   std::string work_cgroup = "/crisp-work";
-  std::string namespaces_dir;
   std::vector<std::string> default_capabilities = {"CHOWN",   "DAC_OVERRIDE",     "FSETID",
                                                    "FOWNER",  "SETGID",           "SETUID",
                                                    "SETPCAP", "NET_BIND_SERVICE", "KILL"};
@@ -51,7 +49,6 @@ struct Config {
   std::vector<std::string> default_env;
   std::vector<std::string> default_ulimits;
   int64_t pids_limit = 0;
-  int64_t ctr_stop_timeout = 30;  // Seconds.
   std::map<std::string, RuntimeHandler, std::less<>> runtimes;
 
   // [crisp.image]
@@ -60,8 +57,7 @@ struct Config {
   std::string registries_conf = "/etc/containers/registries.conf";
   std::string registries_conf_dir = "/etc/containers/registries.conf.d";
   std::vector<std::string> insecure_registries;
-  int64_t max_parallel_downloads = 6;
-  absl::Duration pull_progress_timeout = absl::Seconds(60);
+  int64_t max_parallel_downloads = 3;
 
   // [crisp.network]
   std::string network_dir = "/etc/cni/net.d";
@@ -76,7 +72,7 @@ struct Config {
   std::string Origin(std::string_view dotted_key) const;
 };
 
-// A value as a file or a flag gives it. A duration is written as text, such as "1m30s".
+// A value as a file or a flag gives it.
 using ConfigValue = std::variant<bool, int64_t, std::string, std::vector<std::string>>;
 
 // One value given on the command line.
@@ -118,8 +114,8 @@ struct ConfigFlag {
 };
 std::vector<ConfigFlag> ConfigFlags();
 
-// The setting a flag with these arguments stands for; INVALID_ARGUMENT when the text is no number,
-// boolean or duration as the key needs it. `arguments` is not empty.
+// The setting a flag with these arguments stands for; INVALID_ARGUMENT when the text is no number
+// or boolean as the key needs it. `arguments` is not empty.
 absl::StatusOr<FlagSetting> ParseConfigFlag(const ConfigFlag& flag,
                                             const std::vector<std::string>& arguments);
 

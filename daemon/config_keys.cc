@@ -40,9 +40,6 @@ std::string Quoted(std::string_view text) {
 std::string ToToml(bool value) { return value ? "true" : "false"; }
 std::string ToToml(int64_t value) { return base::StrCat(value); }
 std::string ToToml(const std::string& value) { return Quoted(value); }
-std::string ToToml(absl::Duration value) {
-  return Quoted(value == absl::ZeroDuration() ? "0s" : absl::FormatDuration(value));
-}
 std::string ToToml(const std::vector<std::string>& value) {
   return base::StrCat(
       "[",
@@ -135,12 +132,6 @@ bool Assign(const ConfigValue& value, T* out) {
   }
   return false;
 }
-template <>
-bool Assign(const ConfigValue& value, absl::Duration* out) {
-  const auto* text = std::get_if<std::string>(&value);
-  return text != nullptr && absl::ParseDuration(*text, out) && *out >= absl::ZeroDuration();
-}
-
 template <typename Owner>
 absl::Status CheckValue(const ConfigKey<Owner>& key, const ConfigValue& value) {
   if (const auto* number = std::get_if<int64_t>(&value); number && key.check_number != nullptr) {

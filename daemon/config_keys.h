@@ -9,14 +9,13 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/time/time.h"
 #include "daemon/config.h"
 
 namespace crispd {
 
 template <typename Owner>
 using ConfigField = std::variant<bool Owner::*, int64_t Owner::*, std::string Owner::*,
-                                 std::vector<std::string> Owner::*, absl::Duration Owner::*>;
+                                 std::vector<std::string> Owner::*>;
 
 // One key of a table that `Owner` holds.
 template <typename Owner>
@@ -56,8 +55,8 @@ size_t EditDistance(std::string_view a, std::string_view b);
 // What the field holds, for messages: "a string", "an integer", …
 template <typename Owner>
 std::string_view WantedType(const ConfigField<Owner>& field) {
-  static constexpr std::string_view kNames[] = {
-      "a boolean", "an integer", "a string", "a list of strings", "a duration such as \"1m30s\""};
+  static constexpr std::string_view kNames[] = {"a boolean", "an integer", "a string",
+                                                "a list of strings"};
   return kNames[field.index()];
 }
 

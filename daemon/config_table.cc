@@ -180,12 +180,6 @@ const ConfigKey<Config> kConfigKeys[] = {
          "left in it is killed when the daemon starts.",
      .check_text = CheckCgroup},
     {.table = kRuntime,
-     .name = "namespaces_dir",
-     .field = &Config::namespaces_dir,
-     .help =
-         "Where the IPC, UTS, user and PID namespaces of pods are pinned. Empty: ns in runroot.",
-     .check_text = CheckOptionalPath},
-    {.table = kRuntime,
      .name = "default_capabilities",
      .field = &Config::default_capabilities,
      .help =
@@ -215,11 +209,6 @@ const ConfigKey<Config> kConfigKeys[] = {
      .field = &Config::pids_limit,
      .help = "Processes per container; 0 or -1: no limit (the kubelet sets one per pod).",
      .check_number = CheckPidsLimit},
-    {.table = kRuntime,
-     .name = "ctr_stop_timeout",
-     .field = &Config::ctr_stop_timeout,
-     .help = "Seconds that containers get to end when their pod is stopped before they were.",
-     .check_number = CheckPositive},
 
     {.table = kImage,
      .name = "pull_path",
@@ -252,10 +241,6 @@ const ConfigKey<Config> kConfigKeys[] = {
      .field = &Config::max_parallel_downloads,
      .help = "Layers of one image that are fetched at the same time.",
      .check_number = CheckPositive},
-    {.table = kImage,
-     .name = "pull_progress_timeout",
-     .field = &Config::pull_progress_timeout,
-     .help = "A pull that gets no byte for so long is cancelled; \"0s\": never."},
 
     {.table = kNetwork,
      .name = "network_dir",

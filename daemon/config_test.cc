@@ -94,7 +94,7 @@ TEST_F(ConfigTest, EachValueKnowsItsFileAndLine) {
 }
 
 TEST_F(ConfigTest, DropInsWinOverTheFileInLexicalOrder) {
-  WriteFile("[crisp.runtime]\npids_limit = 1\nctr_stop_timeout = 31\n");
+  WriteFile("[crisp.runtime]\npids_limit = 1\ndefault_runtime = \"runc\"\n");
   WriteDropIn("20-b.conf", "[crisp.runtime]\npids_limit = 20\n");
   WriteDropIn("10-a.conf", "[crisp.runtime]\npids_limit = 10\nlog_level = \"debug\"\n");
   WriteDropIn("30-c.conf.bak", "this is no TOML");
@@ -102,7 +102,7 @@ TEST_F(ConfigTest, DropInsWinOverTheFileInLexicalOrder) {
   EXPECT_EQ(config.pids_limit, 20);
   EXPECT_EQ(config.Origin("crisp.runtime.pids_limit"), sources_.directory + "/20-b.conf:2");
   EXPECT_EQ(config.log_level, "debug");
-  EXPECT_EQ(config.ctr_stop_timeout, 31);
+  EXPECT_EQ(config.default_runtime, "runc");
 }
 
 TEST_F(ConfigTest, FlagsWinOverFiles) {
@@ -115,11 +115,10 @@ TEST_F(ConfigTest, FlagsWinOverFiles) {
   EXPECT_THAT(config.insecure_registries, ElementsAre("b:1", "c:2"));
 }
 
-TEST_F(ConfigTest, SocketNamespacesAndRuntimeStateFollowTheRunRoot) {
+TEST_F(ConfigTest, SocketAndRuntimeStateFollowTheRunRoot) {
   AddFlag("--runroot", {"/tmp/r"});
   const Config config = Load();
   EXPECT_EQ(config.listen, "/tmp/r/crisp.sock");
-  EXPECT_EQ(config.namespaces_dir, "/tmp/r/ns");
   EXPECT_EQ(config.runtimes.at("runc").runtime_root, "/tmp/r/runtime/runc");
 }
 
@@ -163,8 +162,6 @@ TEST_F(ConfigTest, WrongTypeNamesBothTypes) {
       At(2) + "crisp.network.plugin_dirs: want a list of strings, got a list of other things");
   EXPECT_EQ(ErrorOf("[crisp.root]\n"), At(1) + "crisp.root: want a string, got a table");
   EXPECT_EQ(ErrorOf("crisp = 1\n"), At(1) + "crisp: want a table");
-  EXPECT_THAT(ErrorOf("[crisp.image]\npull_progress_timeout = \"soon\"\n"),
-              HasSubstr("want a duration such as \"1m30s\", got a string"));
 }
 
 TEST_F(ConfigTest, TextThatIsNoTomlStopsWithTheLine) {
@@ -213,10 +210,8 @@ TEST_F(ConfigTest, WhatConfigPrintsIsReadBackAsTheSameConfig) {
   WriteFile(
       "[crisp]\nroot = \"/srv/\\\"odd\\\\\"\n[crisp.runtime]\ndefault_env = [\"A=\\u0001\"]\n");
   AddFlag("--pids-limit", {"17"});
-  AddFlag("--pull-progress-timeout", {"90s"});
   const std::string printed = FormatConfig(Load());
   EXPECT_THAT(printed, HasSubstr("pids_limit = 17  # --pids-limit\n"));
-  EXPECT_THAT(printed, HasSubstr("pull_progress_timeout = \"1m30s\""));
   EXPECT_THAT(printed, HasSubstr("  # " + sources_.file + ":2\n"));
 
   WriteFile(printed);
@@ -225,7 +220,6 @@ TEST_F(ConfigTest, WhatConfigPrintsIsReadBackAsTheSameConfig) {
   EXPECT_EQ(again.root, "/srv/\"odd\\");
   EXPECT_EQ(again.default_env, std::vector<std::string>{"A=\x01"});
   EXPECT_EQ(again.pids_limit, 17);
-  EXPECT_EQ(again.pull_progress_timeout, absl::Seconds(90));
 }
 
 // The text without the comment signs in front of tables and keys.

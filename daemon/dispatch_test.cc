@@ -233,6 +233,7 @@ TEST_F(DispatchTest, VerboseStatusListsTheOperationsInFlight) {
   EXPECT_EQ(first["subject"], "container=c1");
   EXPECT_EQ(first["stage"], "waiting");
   EXPECT_EQ(first["lane"], "runtime");
+  EXPECT_EQ(response.info().at("pulls"), "[]");
 }
 
 TEST_F(DispatchTest, CredentialsAreNeverLogged) {

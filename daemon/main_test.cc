@@ -173,7 +173,7 @@ TEST_F(MainTest, ConfigPrintsValuesWithTheirOrigins) {
   EXPECT_EQ(config.exit.code, 0);
   EXPECT_THAT(config.out,
               HasSubstr("insecure_registries = [\"a:1\", \"b:2\"]  # --insecure-registry\n"));
-  EXPECT_THAT(config.out, HasSubstr("ctr_stop_timeout = 30  # default\n"));
+  EXPECT_THAT(config.out, HasSubstr("pids_limit = 0  # default\n"));
 }
 
 TEST_F(MainTest, HelpAndVersionSucceed) {

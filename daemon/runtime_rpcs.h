@@ -3,7 +3,11 @@
 
 #include <grpcpp/impl/service_type.h>
 
+#include <functional>
+#include <map>
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "daemon/dispatch.h"
 #include "daemon/lanes.h"
@@ -14,14 +18,21 @@
 
 namespace crispd {
 
+// Entries of the verbose Status answer, by name: JSON each.
+using StatusInfo = std::function<std::map<std::string, std::string>()>;
+
 // A verb that `Verbs` has no handler for answers UNIMPLEMENTED by name; one that gains a handler
 // needs no change here. A template so that tests can put a fake in the service's place.
 // None of the arguments is owned; all outlive the server.
 template <typename Verbs>
 class RuntimeRpcs final : public cri::RuntimeService::CallbackService {
  public:
-  RuntimeRpcs(Verbs* service, Dispatcher* dispatcher, Lanes* lanes)
-      : service_(service), dispatcher_(dispatcher), lanes_(lanes) {}
+  // `status_info` makes further entries of a verbose Status answer; it must be quick.
+  RuntimeRpcs(Verbs* service, Dispatcher* dispatcher, Lanes* lanes, StatusInfo status_info)
+      : service_(service),
+        dispatcher_(dispatcher),
+        lanes_(lanes),
+        status_info_(std::move(status_info)) {}
 
   CRISP_VERB(Version, nullptr)
   CRISP_VERB(RuntimeConfig, nullptr)
@@ -83,6 +94,9 @@ class RuntimeRpcs final : public cri::RuntimeService::CallbackService {
                               if (answer.ok() && r.verbose()) {
                                 (*answer->mutable_info())["operations"] =
                                     OperationsJson(dispatcher_->in_flight().List(), absl::Now());
+                                for (auto& [name, value] : status_info_()) {
+                                  (*answer->mutable_info())[name] = std::move(value);
+                                }
                               }
                               return answer;
                             });
@@ -92,10 +106,11 @@ class RuntimeRpcs final : public cri::RuntimeService::CallbackService {
   Verbs* const service_;
   Dispatcher* const dispatcher_;
   Lanes* const lanes_;
+  const StatusInfo status_info_;
 };
 
 // The runtime verbs of the real service.
 std::unique_ptr<grpc::Service> MakeRuntimeRpcs(RuntimeVerbs* service, Dispatcher* dispatcher,
-                                               Lanes* lanes);
+                                               Lanes* lanes, StatusInfo status_info);
 
 }  // namespace crispd

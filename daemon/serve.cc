@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -148,10 +150,11 @@ absl::Status Serve(const Config& config) {
   Lanes lanes;
   InFlight in_flight;
   Dispatcher dispatcher(&in_flight);
-  ASSIGN_OR_RETURN(const std::unique_ptr<Services> services,
-                   BuildServices(config, launcher, &lanes));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Services> services, BuildServices(config, launcher));
   const std::unique_ptr<grpc::Service> runtime =
-      MakeRuntimeRpcs(services->runtime.get(), &dispatcher, &lanes);
+      MakeRuntimeRpcs(services->runtime.get(), &dispatcher, &lanes, [services = services.get()] {
+        return std::map<std::string, std::string>{{"pulls", services->PullsJson()}};
+      });
   const std::unique_ptr<grpc::Service> image =
       MakeImageRpcs(services->image.get(), &dispatcher, &lanes);
   ASSIGN_OR_RETURN(

@@ -1,56 +1,182 @@
 #include "daemon/services.h"
 
+#include <stdlib.h>
+
+#include <algorithm>
 #include <utility>
 
-#include "daemon/dispatch.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "base/cgroup.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
 
 namespace crispd {
+namespace {
 
-absl::StatusOr<cri::VersionResponse> RuntimeVerbs::Version(const base::Context&,
-                                                           const cri::VersionRequest&) {
-  cri::VersionResponse response;
-  response.set_version("0.1.0");  // The kubelet API's version, the same for ever.
-  response.set_runtime_name("crisp");
-  response.set_runtime_version(CRISP_VERSION);
-  response.set_runtime_api_version("v1");
-  return response;
+constexpr absl::Duration kLoopPatience = absl::Seconds(10);
+
+network::NetworkConfig NetworkOf(const Config& config) {
+  return {.conf_dir = config.network_dir,
+          .plugin_dirs = config.plugin_dirs,
+          .default_network = config.cni_default_network,
+          .netns_dir = config.netns_dir};
 }
 
-absl::StatusOr<cri::StatusResponse> RuntimeVerbs::Status(const base::Context&,
-                                                         const cri::StatusRequest&) {
-  cri::StatusResponse response;
-  for (const char* type : {"RuntimeReady", "NetworkReady"}) {
-    cri::RuntimeCondition* condition = response.mutable_status()->add_conditions();
-    condition->set_type(type);
-    condition->set_reason("NotBuilt");
-    condition->set_message("this daemon has no runtime service yet");
+// What curl in the worker knows proxies by.
+std::vector<std::string> ProxyEnvironment() {
+  std::vector<std::string> environment;
+  for (const char* name : {"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY",
+                           "all_proxy", "NO_PROXY", "no_proxy"}) {
+    if (const char* value = getenv(name)) {
+      environment.push_back(base::StrCat(name, "=", value));
+    }
   }
-  return response;
+  return environment;
 }
 
-absl::StatusOr<cri::RuntimeConfigResponse> RuntimeVerbs::RuntimeConfig(
-    const base::Context&, const cri::RuntimeConfigRequest&) {
-  cri::RuntimeConfigResponse response;
-  response.mutable_linux()->set_cgroup_driver(cri::CGROUPFS);
-  return response;
+imageservice::ImageConfig ImageOf(const Config& config) {
+  imageservice::ImageConfig image;
+  image.root = config.root;
+  image.run_root = config.runroot;
+  image.worker_path = config.pull_path;
+  image.worker_environment = ProxyEnvironment();
+  image.registries_conf = {config.registries_conf};
+  if (!config.registries_conf_dir.empty()) {
+    image.registries_conf.push_back(config.registries_conf_dir);
+  }
+  image.insecure_registries = config.insecure_registries;
+  image.global_auth_file = config.global_auth_file;
+  image.max_parallel_layers = static_cast<int>(config.max_parallel_downloads);
+  return image;
 }
 
-absl::StatusOr<cri::UpdateRuntimeConfigResponse> RuntimeVerbs::UpdateRuntimeConfig(
-    const base::Context&, const cri::UpdateRuntimeConfigRequest&) {
-  return cri::UpdateRuntimeConfigResponse();
+// "nofile=1024:2048", checked by the configuration, as setrlimit(2) names it. -1 is unlimited.
+runtimeservice::Ulimit ParseUlimit(const std::string& text) {
+  const std::vector<std::string> parts =
+      absl::StrSplit(text, absl::MaxSplits(absl::ByAnyChar("=:"), 2));
+  int64_t soft = 0;
+  int64_t hard = 0;
+  (void)absl::SimpleAtoi(parts[1], &soft);
+  (void)absl::SimpleAtoi(parts.back(), &hard);
+  return {.type = base::StrCat("RLIMIT_", absl::AsciiStrToUpper(parts[0])),
+          .soft = static_cast<uint64_t>(soft),
+          .hard = static_cast<uint64_t>(hard)};
 }
 
-void RuntimeVerbs::StopContainer(const base::Context&, const cri::StopContainerRequest&,
-                                 StopDone done) {
-  done(UnbuiltError("StopContainer"));
+std::pair<std::string, std::string> ParseAssignment(const std::string& text) {
+  const size_t equals = text.find('=');
+  return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
-absl::StatusOr<std::unique_ptr<Services>> BuildServices(const Config&, const base::Launcher&,
-                                                        Lanes*) {
+absl::StatusOr<runtimeservice::SpecDefaults> DefaultsOf(const Config& config) {
+  runtimeservice::SpecDefaults defaults;
+  defaults.capabilities.clear();
+  for (const std::string& name : config.default_capabilities) {
+    ASSIGN_OR_RETURN(std::string capability, runtimeservice::ParseCapability(name));
+    defaults.capabilities.push_back(std::move(capability));
+  }
+  defaults.env = config.default_env;
+  for (const std::string& ulimit : config.default_ulimits) {
+    defaults.ulimits.push_back(ParseUlimit(ulimit));
+  }
+  for (const std::string& sysctl : config.default_sysctls) {
+    defaults.sysctls.insert(ParseAssignment(sysctl));
+  }
+  defaults.pids_limit = std::max<int64_t>(config.pids_limit, 0);
+  return defaults;
+}
+
+// What the runtime itself says it can; an old one says nothing.
+runtimeservice::HandlerTraits TraitsOf(const RuntimeHandler& handler,
+                                       const runtimeservice::RuntimeConfig& config,
+                                       const base::Launcher& launcher) {
+  runtimeservice::HandlerTraits traits{.allowed_annotations = handler.allowed_annotations};
+  const runtimeservice::Runtime runtime(config, launcher);
+  const base::Context ctx = base::Context::Detached(absl::Seconds(10));
+  const absl::StatusOr<std::string> version = runtime.Version(ctx);
+  if (!version.ok()) {
+    base::LogWarning("runtime ", config.path, ": ", base::ToStd(version.status().message()));
+    return traits;
+  }
+  traits.compiled_seccomp = version->rfind("crun ", 0) == 0;
+  const absl::StatusOr<base::Json> features = runtime.Features(ctx);
+  if (features.ok()) {
+    const absl::StatusOr<std::vector<std::string>> options =
+        base::JsonStrings(*features, "mountOptions");
+    traits.recursive_read_only =
+        options.ok() && std::find(options->begin(), options->end(), "rro") != options->end();
+  }
+  base::LogInfo("runtime ", *version, " at ", config.path);
+  return traits;
+}
+
+absl::StatusOr<runtimeservice::ServiceConfig> RuntimeOf(const Config& config,
+                                                        const base::Launcher& launcher) {
+  runtimeservice::ServiceConfig service{.root = config.root,
+                                        .run_root = config.runroot,
+                                        .monitor_path = config.conmon,
+                                        .init_path = config.init_path,
+                                        .monitor_cgroup = config.conmon_cgroup,
+                                        .version = CRISP_VERSION,
+                                        .default_handler = config.default_runtime};
+  ASSIGN_OR_RETURN(service.defaults, DefaultsOf(config));
+  for (const auto& [name, handler] : config.runtimes) {
+    const runtimeservice::RuntimeConfig runtime{.path = handler.runtime_path,
+                                                .root = handler.runtime_root};
+    service.handlers[name] = {.runtime = runtime,
+                              .traits = TraitsOf(handler, runtime, launcher),
+                              .create_timeout = absl::Seconds(handler.container_create_timeout)};
+  }
+  return service;
+}
+
+}  // namespace
+
+Services::~Services() {
+  debts.reset();  // Its callbacks use the runtime service.
+}
+
+std::string Services::PullsJson() const {
+  base::Json pulls = base::Json::array();
+  for (const imageservice::PullProgress& pull : image->Progress()) {
+    pulls.push_back({{"reference", pull.reference},
+                     {"seconds", absl::ToInt64Seconds(absl::Now() - pull.started)},
+                     {"bytesDone", pull.bytes_done},
+                     {"bytesTotal", pull.bytes_total},
+                     {"layersDone", pull.layers_done},
+                     {"layersTotal", pull.layers_total}});
+  }
+  return base::DumpJson(pulls);
+}
+
+absl::StatusOr<std::unique_ptr<Services>> BuildServices(const Config& config,
+                                                        const base::Launcher& launcher) {
+  // Runtime calls, plugins and pulls of the last daemon: nobody waits for them any more.
+  RETURN_IF_ERROR(base::MakeCgroup(config.work_cgroup));
+  RETURN_IF_ERROR(base::KillCgroup(base::Context::Detached(absl::Seconds(30)), config.work_cgroup));
   auto services = std::make_unique<Services>();
-  services->runtime = std::make_unique<RuntimeVerbs>();
-  services->image = std::make_unique<ImageVerbs>();
-  services->check_alive = [] { return absl::OkStatus(); };
+  services->network = std::make_unique<network::PodNetwork>(NetworkOf(config), launcher);
+  ASSIGN_OR_RETURN(services->image, ImageVerbs::Open(ImageOf(config), &launcher));
+  ASSIGN_OR_RETURN(services->rootfs, imageservice::Rootfs::Open(config.root, config.runroot));
+  services->debts = std::make_unique<network::DetachDebts>(*services->network);
+  ASSIGN_OR_RETURN(runtimeservice::ServiceConfig runtime, RuntimeOf(config, launcher));
+  ASSIGN_OR_RETURN(services->runtime,
+                   RuntimeVerbs::Open(std::move(runtime), {.launcher = launcher,
+                                                           .images = *services->image,
+                                                           .rootfs = *services->rootfs,
+                                                           .network = *services->network,
+                                                           .debts = *services->debts}));
+  services->image->ReleaseUnused();
+  services->check_alive = [runtime_service = services->runtime.get()] {
+    const absl::Duration lag = runtime_service->LoopLag();
+    return lag < kLoopPatience ? absl::OkStatus()
+                               : absl::UnavailableError(base::StrCat(
+                                     "the event loop hangs for ", absl::ToInt64Seconds(lag), " s"));
+  };
   return services;
 }
 

@@ -107,7 +107,9 @@ class RpcTest : public ::testing::Test {
   Lanes lanes_{.sandbox{"sandbox", 1, 1}, .runtime{"runtime", 1, 1}};
   InFlight in_flight_;
   Dispatcher dispatcher_{&in_flight_};
-  RuntimeRpcs<FakeRuntime> runtime_rpcs_{&fake_runtime_, &dispatcher_, &lanes_};
+  RuntimeRpcs<FakeRuntime> runtime_rpcs_{
+      &fake_runtime_, &dispatcher_, &lanes_,
+      [] { return std::map<std::string, std::string>{{"pulls", "[]"}}; }};
   ImageRpcs<FakeImages> image_rpcs_{&fake_images_, &dispatcher_, &lanes_};
   std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;

@@ -123,7 +123,7 @@ absl::Status RuntimeService::CreateWithMonitor(const Context& ctx, NewContainer*
                          .has_stdin = config.stdin(),
                          .stdin_once = config.stdin_once(),
                          .cgroup = config_.monitor_cgroup};
-  const Context limited = ctx.WithTimeout(config_.create_timeout);
+  const Context limited = ctx.WithTimeout(handlers_.at(plan->handler).create_timeout);
   ASSIGN_OR_RETURN(NewMonitor monitor, NewMonitor::Launch(limited, uses_.launcher, spec));
   plan->monitor.emplace(std::move(monitor));
   ASSIGN_OR_RETURN(container.pid, plan->monitor->Create(limited));

@@ -64,9 +64,11 @@ void EventLoop::At(absl::Time when, Callback callback) {
 }
 
 absl::Duration EventLoop::Lag() {
-  eventfd_write(wake_.get(), 1);
   base::MutexLock lock(&mutex_);
-  return absl::Now() - last_round_;
+  const absl::Time now = absl::Now();
+  asked_ = std::min(asked_, now);
+  eventfd_write(wake_.get(), 1);
+  return now - asked_;
 }
 
 void* EventLoop::ThreadMain(void* loop) {
@@ -78,7 +80,7 @@ void* EventLoop::ThreadMain(void* loop) {
 int EventLoop::TakeDue(std::vector<Callback>* due) {
   base::MutexLock lock(&mutex_);
   const absl::Time now = absl::Now();
-  last_round_ = now;
+  asked_ = absl::InfiniteFuture();
   while (!timers_.empty() && timers_.begin()->first <= now) {
     due->push_back(std::move(timers_.begin()->second));
     timers_.erase(timers_.begin());

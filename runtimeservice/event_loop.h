@@ -33,7 +33,8 @@ class EventLoop {
   void At(absl::Time when, Callback callback);
   void Post(Callback callback) { At(absl::InfinitePast(), std::move(callback)); }
 
-  // How long ago the loop last came round; for the watchdog. It comes round each time it is asked.
+  // For how long the loop has not come round although it was asked to, by an earlier call; zero
+  // when it did. For the watchdog.
   absl::Duration Lag();
 
  private:
@@ -52,7 +53,7 @@ class EventLoop {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<int, Callback> hangups_ ABSL_GUARDED_BY(mutex_);
   std::multimap<absl::Time, Callback> timers_ ABSL_GUARDED_BY(mutex_);
-  absl::Time last_round_ ABSL_GUARDED_BY(mutex_) = absl::Now();
+  absl::Time asked_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
 };
 
 }  // namespace runtimeservice

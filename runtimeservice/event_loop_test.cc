@@ -38,6 +38,25 @@ TEST(EventLoopTest, AHangupIsToldOnceWhateverWasSentBefore) {
   done.wait();
 }
 
+TEST(EventLoopTest, OnlyALoopThatDoesNotComeRoundLags) {
+  auto loop = EventLoop::Start();
+  ASSERT_TRUE(loop.ok());
+  std::latch blocked(1);
+  std::latch release(1);
+  EXPECT_EQ((*loop)->Lag(), absl::ZeroDuration());
+  (*loop)->Post([&] { blocked.count_down(), release.wait(); });
+  blocked.wait();
+  EXPECT_EQ((*loop)->Lag(), absl::ZeroDuration());
+  absl::Duration lag;
+  while ((lag = (*loop)->Lag()) < absl::Milliseconds(5)) {
+  }
+  release.count_down();
+  std::latch round(1);
+  (*loop)->Post([&] { round.count_down(); });
+  round.wait();
+  EXPECT_LT((*loop)->Lag(), lag);
+}
+
 TEST(EventLoopTest, StoppingDropsWhatIsNotDue) {
   bool ran = false;
   {

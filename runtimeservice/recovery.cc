@@ -138,9 +138,8 @@ void RuntimeService::RecoverContainer(const Container& container) {
     // The daemon ended between record and acknowledgement, so its monitor undid the create.
     LogIfError(DiscardContainer(ctx, container), "undo a container");
   } else {
-    HandleExit(container.id, exit.ok()
-                                 ? absl::NotFoundError(monitor.status().message())
-                                 : exit.status());
+    HandleExit(container.id,
+               exit.ok() ? absl::NotFoundError(monitor.status().message()) : exit.status());
   }
 }
 

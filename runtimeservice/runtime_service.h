@@ -33,21 +33,21 @@ namespace runtimeservice {
 struct HandlerConfig {
   RuntimeConfig runtime;
   HandlerTraits traits;
+  absl::Duration create_timeout = absl::Seconds(60);  // Of the runtime's `create`.
 };
 
 // What the runtime service must know of the daemon's configuration.
 struct ServiceConfig {
   std::string root = "/var/lib/crisp";
   std::string run_root = "/run/crisp";
-  std::string monitor_path;                           // crisp-monitor
-  std::string init_path;                              // crisp-init, also the pause program.
-  std::string monitor_cgroup = "/crisp-monitors";     // Relative to each hierarchy's root.
-  std::string version;                                // crisp's own.
-  std::string default_handler = "crun";               // A key of `handlers`.
-  std::map<std::string, HandlerConfig> handlers;      // By name.
-  SpecDefaults defaults;                              //
-  absl::Duration create_timeout = absl::Seconds(60);  // `create` of the OCI runtime.
-  absl::Duration start_timeout = absl::Seconds(30);   // `start`.
+  std::string monitor_path;                          // crisp-monitor
+  std::string init_path;                             // crisp-init, also the pause program.
+  std::string monitor_cgroup = "/crisp-monitors";    // Relative to each hierarchy's root.
+  std::string version;                               // crisp's own.
+  std::string default_handler = "crun";              // A key of `handlers`.
+  std::map<std::string, HandlerConfig> handlers;     // By name.
+  SpecDefaults defaults;                             //
+  absl::Duration start_timeout = absl::Seconds(30);  // `start`.
 };
 
 // What the runtime service uses; all must outlive it.
@@ -102,7 +102,7 @@ class RuntimeService {
       const Context&, const cri::ReopenContainerLogRequest&);
   absl::StatusOr<cri::ExecSyncResponse> ExecSync(const Context&, const cri::ExecSyncRequest&);
 
-  // How long ago the event loop last came round; for the watchdog.
+  // EventLoop::Lag, for the watchdog.
   absl::Duration LoopLag() { return loop_->Lag(); }
 
  private:
@@ -110,6 +110,7 @@ class RuntimeService {
     std::string name;
     Runtime runtime;
     HandlerTraits traits;
+    absl::Duration create_timeout;
   };
   RuntimeService(ServiceConfig config, ServiceDependencies dependencies, HostFacts host,
                  std::string boot_id, std::unique_ptr<Registry> registry,

@@ -28,7 +28,8 @@ void RuntimeService::AddHandlers() {
   for (const auto& [name, handler] : config_.handlers) {
     handlers_.emplace(name, Handler{.name = name,
                                     .runtime = Runtime(handler.runtime, uses_.launcher),
-                                    .traits = handler.traits});
+                                    .traits = handler.traits,
+                                    .create_timeout = handler.create_timeout});
   }
 }
 
