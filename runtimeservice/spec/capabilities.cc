@@ -161,9 +161,8 @@ absl::StatusOr<Capabilities> ContainerCapabilities(
   }
   const uint64_t wanted = add.mask & ~drop.mask;
   if ((wanted & ~held) != 0) {
-    return absl::FailedPreconditionError(
-        base::StrCat(kField, "add_capabilities: the daemon itself lacks ",
-                     NamesOf(wanted & ~held).front()));
+    return absl::FailedPreconditionError(base::StrCat(
+        kField, "add_capabilities: the daemon itself lacks ", NamesOf(wanted & ~held).front()));
   }
   return NamesOf((mask | wanted) & ~drop.mask);
 }

@@ -23,9 +23,9 @@ std::string_view CapabilityName(int number);
 absl::StatusOr<std::string> ParseCapability(std::string_view name);
 
 // The bounding, effective and permitted set of a container. Privileged: all the daemon holds. Else
-// `defaults` (those the daemon holds), then add ALL, drop ALL, each add, each drop. INVALID_ARGUMENT
-// for an unknown name, FAILED_PRECONDITION for an added one that the daemon lacks; both name the
-// field. Pure.
+// `defaults` (those the daemon holds), then add ALL, drop ALL, each add, each drop.
+// INVALID_ARGUMENT for an unknown name, FAILED_PRECONDITION for an added one that the daemon lacks;
+// both name the field. Pure.
 absl::StatusOr<Capabilities> ContainerCapabilities(
     const cri::LinuxContainerSecurityContext& security, const Capabilities& defaults,
     const HostFacts& host);

@@ -8,8 +8,7 @@ namespace runtimeservice {
 namespace {
 
 absl::Status Invalid(std::string_view parent, std::string_view why) {
-  return absl::InvalidArgumentError(
-      base::StrCat("linux.cgroup_parent \"", parent, "\": ", why));
+  return absl::InvalidArgumentError(base::StrCat("linux.cgroup_parent \"", parent, "\": ", why));
 }
 
 }  // namespace

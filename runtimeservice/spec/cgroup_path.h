@@ -10,7 +10,8 @@
 namespace runtimeservice {
 
 // `cgroup_parent` of a pod as a path below each hierarchy's root: absolute, without "." or "..";
-// "/crisp" when empty. INVALID_ARGUMENT, naming the field, for other forms (a systemd slice's name).
+// "/crisp" when empty. INVALID_ARGUMENT, naming the field, for other forms (a systemd slice's
+// name).
 absl::StatusOr<std::string> CgroupParent(std::string_view cgroup_parent);
 
 // "<parent>/crisp-<id>".

@@ -20,9 +20,9 @@ namespace {
 
 std::string GoArchitecture(std::string_view machine) {
   constexpr std::pair<std::string_view, std::string_view> kNames[] = {
-      {"x86_64", "amd64"},   {"aarch64", "arm64"},   {"i686", "386"},      {"armv7l", "arm"},
-      {"armv8l", "arm"},     {"ppc64le", "ppc64le"}, {"riscv64", "riscv64"}, {"s390x", "s390x"},
-      {"loongarch64", "loong64"},
+      {"x86_64", "amd64"},    {"aarch64", "arm64"}, {"i686", "386"},
+      {"armv7l", "arm"},      {"armv8l", "arm"},    {"ppc64le", "ppc64le"},
+      {"riscv64", "riscv64"}, {"s390x", "s390x"},   {"loongarch64", "loong64"},
   };
   for (const auto& [kernel, go] : kNames) {
     if (kernel == machine) {

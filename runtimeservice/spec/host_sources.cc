@@ -158,9 +158,9 @@ absl::Status AddDirectory(const std::string& directory, const std::string& path,
 
 // All of the host's but what the runtime makes itself and other file systems mounted in /dev.
 absl::Status AddHostDevices(std::vector<DeviceNode>* devices) {
-  constexpr std::string_view kSkipped[] = {"console", "fd",   "full",  "mqueue", "null",
-                                           "ptmx",    "pts",  "random", "shm",   "tty",
-                                           "urandom", "zero", ".lxc",  ".udev"};
+  constexpr std::string_view kSkipped[] = {"console", "fd",   "full",   "mqueue", "null",
+                                           "ptmx",    "pts",  "random", "shm",    "tty",
+                                           "urandom", "zero", ".lxc",   ".udev"};
   ASSIGN_OR_RETURN(const std::vector<std::string> names, base::ListDirectory("/dev"));
   for (const std::string& name : names) {
     struct stat status = {};

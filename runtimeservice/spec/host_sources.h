@@ -1,4 +1,5 @@
-// The host's side of a container's mounts and devices: everything BuildSpec needs from system calls.
+// The host's side of a container's mounts and devices: everything BuildSpec needs from system
+// calls.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +35,8 @@ struct DeviceNode {
 absl::StatusOr<std::vector<MountSource>> ResolveMountSources(const cri::ContainerConfig& config);
 
 // The devices of `config`; a directory stands for every device in it. For a privileged container
-// also each of the host's, unless `host_devices` is false. INVALID_ARGUMENT, naming the field, for a
-// missing device or bad permissions.
+// also each of the host's, unless `host_devices` is false. INVALID_ARGUMENT, naming the field, for
+// a missing device or bad permissions.
 absl::StatusOr<std::vector<DeviceNode>> ResolveDevices(const cri::ContainerConfig& config,
                                                        bool host_devices = true);
 

@@ -13,7 +13,8 @@ namespace {
 constexpr mode_t kFileMode = 0644;
 constexpr size_t kMaxHostFileBytes = 1 << 20;
 
-// One entry of resolv.conf: anything with a space or a control character would become another entry.
+// One entry of resolv.conf: anything with a space or a control character would become another
+// entry.
 absl::Status CheckWord(std::string_view word, std::string_view field, int index) {
   const bool plain = !word.empty() && std::none_of(word.begin(), word.end(), [](unsigned char c) {
     return c <= 0x20 || c == 0x7f;
@@ -78,8 +79,8 @@ absl::StatusOr<std::string> PodHostname(const cri::PodSandboxConfig& pod,
   }
   constexpr size_t kMaxBytes = 64;  // HOST_NAME_MAX.
   const bool plain = std::all_of(pod.hostname().begin(), pod.hostname().end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '.' || c == '-' || c == '_';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '-' || c == '_';
   });
   if (!plain || pod.hostname().size() > kMaxBytes) {
     return absl::InvalidArgumentError(

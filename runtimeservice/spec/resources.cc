@@ -30,13 +30,13 @@ absl::StatusOr<OrderedJson> Memory(const cri::LinuxContainerResources& resources
     return Invalid("memory_limit_in_bytes", base::StrCat(limit, " is negative"));
   }
   if (limit > 0 && limit < min_memory_bytes) {
-    return Invalid("memory_limit_in_bytes", base::StrCat(limit, " is less than the ",
-                                                         min_memory_bytes, " a start needs"));
+    return Invalid("memory_limit_in_bytes",
+                   base::StrCat(limit, " is less than the ", min_memory_bytes, " a start needs"));
   }
   if (swap < -1 || (swap > 0 && swap < limit)) {
-    return Invalid("memory_swap_limit_in_bytes",
-                   base::StrCat(swap, ": memory and swap together must reach the memory limit ",
-                                limit));
+    return Invalid(
+        "memory_swap_limit_in_bytes",
+        base::StrCat(swap, ": memory and swap together must reach the memory limit ", limit));
   }
   if (swap > 0 && limit <= 0) {
     return Invalid("memory_swap_limit_in_bytes", "needs memory_limit_in_bytes");
@@ -102,8 +102,9 @@ absl::StatusOr<OrderedJson> Hugepages(const cri::LinuxContainerResources& resour
       limits.push_back({{"pageSize", limit.page_size()}, {"limit", limit.limit()}});
     } else if (limit.limit() != 0) {
       // None allowed of a size that nobody can limit is what the kubelet sends for every size.
-      return Unsupported(base::StrCat("hugepage_limits[", i, "]"),
-                         base::StrCat("the host cannot limit pages of \"", limit.page_size(), "\""));
+      return Unsupported(
+          base::StrCat("hugepage_limits[", i, "]"),
+          base::StrCat("the host cannot limit pages of \"", limit.page_size(), "\""));
     }
   }
   return limits;

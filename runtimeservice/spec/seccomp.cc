@@ -83,8 +83,8 @@ absl::StatusOr<SeccompFilters::Filter> SeccompFilters::Default(const Capabilitie
   return Remember(&SeccompFilters::defaults_, key, std::move(filter));
 }
 
-absl::StatusOr<SeccompFilters::Filter> SeccompFilters::Localhost(
-    const std::string& path, const Capabilities& capabilities) {
+absl::StatusOr<SeccompFilters::Filter> SeccompFilters::Localhost(const std::string& path,
+                                                                 const Capabilities& capabilities) {
   ASSIGN_OR_RETURN(const base::Json profile, ReadProfile(path));
   absl::StatusOr<base::OrderedJson> expanded =
       ExpandSeccompProfile(profile, {capabilities, architecture_, kernel_});
@@ -108,7 +108,7 @@ absl::StatusOr<SeccompFilters::Filter> SeccompFilters::Compile(base::OrderedJson
   return Remember(&SeccompFilters::compiled_, key, std::move(filter));
 }
 
-SeccompFilters::Filter SeccompFilters::Remember(Cache SeccompFilters::*cache,
+SeccompFilters::Filter SeccompFilters::Remember(Cache SeccompFilters::* cache,
                                                 const std::string& key, Filter filter) {
   base::MutexLock lock(&mutex_);
   Cache& filters = this->*cache;

@@ -60,7 +60,7 @@ class SeccompFilters {
   // Compiles `expanded`, unless it was before.
   absl::StatusOr<Filter> Compile(base::OrderedJson expanded);
   // What `cache` has under `key` from now on: `filter`, unless there was one.
-  Filter Remember(Cache SeccompFilters::*cache, const std::string& key, Filter filter);
+  Filter Remember(Cache SeccompFilters::* cache, const std::string& key, Filter filter);
 
   const std::string architecture_;
   const KernelVersion kernel_;

@@ -28,8 +28,7 @@ using FilterPtr = std::unique_ptr<void, ReleaseFilter>;
 // A string member; the profile was checked by ExpandSeccompProfile.
 std::string Text(const OrderedJson& object, const char* key) {
   const auto member = object.find(key);
-  return member != object.end() && member->is_string() ? member->get<std::string>()
-                                                       : std::string();
+  return member != object.end() && member->is_string() ? member->get<std::string>() : std::string();
 }
 
 template <typename Number>
@@ -45,9 +44,8 @@ const OrderedJson& Elements(const OrderedJson& object, const char* key) {
 }
 
 absl::Status LibraryError(int result, std::string_view what) {
-  return absl::InvalidArgumentError(
-      base::StrCat("compile seccomp filter: ",
-                   base::ToStd(base::ErrnoStatus(-result, what).message())));
+  return absl::InvalidArgumentError(base::StrCat(
+      "compile seccomp filter: ", base::ToStd(base::ErrnoStatus(-result, what).message())));
 }
 
 uint32_t Action(const std::string& name, unsigned error) {

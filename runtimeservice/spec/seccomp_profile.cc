@@ -114,22 +114,22 @@ absl::Status CheckWord(const std::string& word, const std::string_view (&words)[
 }
 
 constexpr std::string_view kActions[] = {
-    "SCMP_ACT_ALLOW",       "SCMP_ACT_ERRNO",       "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS",
-    "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP",        "SCMP_ACT_TRACE", "SCMP_ACT_LOG",
-    "SCMP_ACT_NOTIFY"};
-constexpr std::string_view kOperators[] = {"SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE",
-                                           "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT",
+    "SCMP_ACT_ALLOW",        "SCMP_ACT_ERRNO",       "SCMP_ACT_KILL",
+    "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP",
+    "SCMP_ACT_TRACE",        "SCMP_ACT_LOG",         "SCMP_ACT_NOTIFY"};
+constexpr std::string_view kOperators[] = {"SCMP_CMP_NE",       "SCMP_CMP_LT", "SCMP_CMP_LE",
+                                           "SCMP_CMP_EQ",       "SCMP_CMP_GE", "SCMP_CMP_GT",
                                            "SCMP_CMP_MASKED_EQ"};
 constexpr std::string_view kFlags[] = {"SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG",
                                        "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
                                        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"};
 constexpr std::string_view kArchitectures[] = {
-    "SCMP_ARCH_X86",       "SCMP_ARCH_X86_64",      "SCMP_ARCH_X32",       "SCMP_ARCH_ARM",
-    "SCMP_ARCH_AARCH64",   "SCMP_ARCH_MIPS",        "SCMP_ARCH_MIPS64",    "SCMP_ARCH_MIPS64N32",
-    "SCMP_ARCH_MIPSEL",    "SCMP_ARCH_MIPSEL64",    "SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PPC",
-    "SCMP_ARCH_PPC64",     "SCMP_ARCH_PPC64LE",     "SCMP_ARCH_S390",      "SCMP_ARCH_S390X",
-    "SCMP_ARCH_PARISC",    "SCMP_ARCH_PARISC64",    "SCMP_ARCH_RISCV64",   "SCMP_ARCH_LOONGARCH64",
-    "SCMP_ARCH_M68K",      "SCMP_ARCH_SH",          "SCMP_ARCH_SHEB"};
+    "SCMP_ARCH_X86",     "SCMP_ARCH_X86_64",   "SCMP_ARCH_X32",         "SCMP_ARCH_ARM",
+    "SCMP_ARCH_AARCH64", "SCMP_ARCH_MIPS",     "SCMP_ARCH_MIPS64",      "SCMP_ARCH_MIPS64N32",
+    "SCMP_ARCH_MIPSEL",  "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PPC",
+    "SCMP_ARCH_PPC64",   "SCMP_ARCH_PPC64LE",  "SCMP_ARCH_S390",        "SCMP_ARCH_S390X",
+    "SCMP_ARCH_PARISC",  "SCMP_ARCH_PARISC64", "SCMP_ARCH_RISCV64",     "SCMP_ARCH_LOONGARCH64",
+    "SCMP_ARCH_M68K",    "SCMP_ARCH_SH",       "SCMP_ARCH_SHEB"};
 
 // The errno in `number_key`, or by name in `name_key`; nothing if neither is there.
 absl::StatusOr<std::optional<int64_t>> Errno(const Json& object, const char* number_key,
@@ -175,11 +175,10 @@ absl::StatusOr<OrderedJson> Argument(const Json& argument) {
   if (index >= kMaxArguments) {
     return Invalid(base::StrCat("index ", index, " is beyond the last argument"));
   }
-  return OrderedJson(
-      {{"index", index}, {"value", value}, {"valueTwo", value_two}, {"op", op}});
+  return OrderedJson({{"index", index}, {"value", value}, {"valueTwo", value_two}, {"op", op}});
 }
 
-// Whether the conditions in `filter` (a rule's "includes") all hold.
+// A rule's "includes" or "excludes".
 struct Conditions {
   std::vector<std::string> capabilities;
   std::vector<std::string> architectures;
@@ -207,17 +206,14 @@ absl::StatusOr<Conditions> ParseConditions(const Json& filter) {
 }
 
 absl::StatusOr<bool> Applies(const Json& rule, const SeccompTarget& target) {
-  ASSIGN_OR_RETURN(const Conditions includes,
-                   ParseConditions(base::JsonMember(rule, "includes")));
-  ASSIGN_OR_RETURN(const Conditions excludes,
-                   ParseConditions(base::JsonMember(rule, "excludes")));
+  ASSIGN_OR_RETURN(const Conditions includes, ParseConditions(base::JsonMember(rule, "includes")));
+  ASSIGN_OR_RETURN(const Conditions excludes, ParseConditions(base::JsonMember(rule, "excludes")));
   const auto held = [&target](const std::string& name) {
     return Contains(target.capabilities, name);
   };
   const bool included =
       std::all_of(includes.capabilities.begin(), includes.capabilities.end(), held) &&
-      (includes.architectures.empty() ||
-       Contains(includes.architectures, target.architecture)) &&
+      (includes.architectures.empty() || Contains(includes.architectures, target.architecture)) &&
       (!includes.min_kernel.has_value() || target.kernel >= *includes.min_kernel);
   const bool excluded =
       std::any_of(excludes.capabilities.begin(), excludes.capabilities.end(), held) ||
@@ -331,8 +327,7 @@ OrderedJson DefaultSeccompProfile(const SeccompTarget& target) {
   return profile;
 }
 
-absl::StatusOr<OrderedJson> ExpandSeccompProfile(const Json& profile,
-                                                 const SeccompTarget& target) {
+absl::StatusOr<OrderedJson> ExpandSeccompProfile(const Json& profile, const SeccompTarget& target) {
   if (!profile.is_object()) {
     return Invalid("the profile is not an object");
   }

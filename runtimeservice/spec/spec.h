@@ -1,7 +1,8 @@
 // The OCI config.json of one container, as a pure function of everything that decides it.
 //
 // The order of a create: ContainerCapabilities, SeccompFilters::Get, ResolveMountSources,
-// ResolveDevices (all before anything is made), then with the mounted rootfs ResolveUser, BuildSpec.
+// ResolveDevices (all before anything is made), then with the mounted rootfs ResolveUser,
+// BuildSpec.
 #pragma once
 
 #include <map>
@@ -68,13 +69,13 @@ struct SpecInput {
   const SeccompFilter& seccomp;
 
   ProcessUser user;
-  std::string rootfs;                        // Absolute.
-  std::string cgroups_path;                  // From CgroupPath.
-  NamespacePaths namespaces = {};            //
-  PodFiles pod_files = {};                   //
-  std::string hostname = {};                 // From PodHostname.
-  std::vector<MountSource> mounts = {};      // From ResolveMountSources: one per mount, in order.
-  std::vector<DeviceNode> devices = {};      // From ResolveDevices.
+  std::string rootfs;                    // Absolute.
+  std::string cgroups_path;              // From CgroupPath.
+  NamespacePaths namespaces = {};        //
+  PodFiles pod_files = {};               //
+  std::string hostname = {};             // From PodHostname.
+  std::vector<MountSource> mounts = {};  // From ResolveMountSources: one per mount, in order.
+  std::vector<DeviceNode> devices = {};  // From ResolveDevices.
   std::map<std::string, std::string> annotations = {};  // The daemon's own; they win.
 };
 

@@ -73,9 +73,8 @@ OrderedJson DevicesPart(const SpecInput& input) {
 }
 
 absl::StatusOr<OrderedJson> ResourcesPart(const SpecInput& input) {
-  ASSIGN_OR_RETURN(OrderedJson part,
-                   LinuxResources(input.container.linux().resources(), input.host,
-                                  input.handler.min_memory_bytes));
+  ASSIGN_OR_RETURN(OrderedJson part, LinuxResources(input.container.linux().resources(), input.host,
+                                                    input.handler.min_memory_bytes));
   part["devices"] = DeviceRules(input);
   // Not even an object without a limit: crun takes that for 0.
   if (input.defaults.pids_limit > 0) {
@@ -122,8 +121,8 @@ absl::StatusOr<OrderedJson> PathsPart(const Paths& paths, std::string_view field
   OrderedJson part = OrderedJson::array();
   for (int i = 0; i < paths.size(); ++i) {
     if (paths[i].empty() || paths[i].front() != '/' || paths[i].find('\0') != std::string::npos) {
-      return absl::InvalidArgumentError(base::StrCat("linux.security_context.", field, "[", i,
-                                                     "]: not an absolute path"));
+      return absl::InvalidArgumentError(
+          base::StrCat("linux.security_context.", field, "[", i, "]: not an absolute path"));
     }
     part.push_back(paths[i]);
   }
@@ -152,8 +151,7 @@ absl::Status CheckUserNamespace(const cri::NamespaceOption& options, std::string
   const cri::UserNamespace& user = options.userns_options();
   const std::string field = base::StrCat(where, kOptions, "userns_options: ");
   if (user.mode() == cri::POD) {
-    return absl::FailedPreconditionError(
-        base::StrCat(field, "user namespaces are not supported"));
+    return absl::FailedPreconditionError(base::StrCat(field, "user namespaces are not supported"));
   }
   if (user.mode() != cri::NODE || user.uids_size() > 0 || user.gids_size() > 0) {
     return absl::InvalidArgumentError(base::StrCat(field, "mode and mappings make no sense"));
@@ -165,9 +163,8 @@ absl::Status CheckUserNamespace(const cri::NamespaceOption& options, std::string
 
 absl::StatusOr<NamespaceModes> ContainerNamespaces(const SpecInput& input) {
   const cri::NamespaceOption& pod = input.pod.linux().security_context().namespace_options();
-  const cri::NamespaceOption& own = Security(input).has_namespace_options()
-                                        ? Security(input).namespace_options()
-                                        : pod;
+  const cri::NamespaceOption& own =
+      Security(input).has_namespace_options() ? Security(input).namespace_options() : pod;
   const NamespaceModes modes = {pod.network(), pod.ipc(), own.pid()};
   for (const auto& [mode, name] :
        {std::pair(modes.network, "network"), std::pair(modes.ipc, "ipc")}) {

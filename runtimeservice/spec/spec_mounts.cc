@@ -36,17 +36,13 @@ std::vector<MountEntry> KernelMounts(const SpecInput& input, const NamespaceMode
       {"/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", access}},
       {"/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", "relatime", access}},
   };
-  if (modes.ipc == cri::NODE) {
-    mounts.push_back(Bind("/dev/mqueue", "/dev/mqueue", {"rbind", "nosuid", "noexec", "nodev"}));
-    mounts.push_back(Bind("/dev/shm", "/dev/shm", {"rbind", "nosuid", "noexec", "nodev"}));
-    return mounts;
-  }
+  // Shows the queues of the IPC namespace it is mounted in, the host's too.
   mounts.push_back({"/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}});
-  if (input.pod_files.shm.empty()) {
-    mounts.push_back({"/dev/shm",
-                      "tmpfs",
-                      "shm",
-                      {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}});
+  if (modes.ipc == cri::NODE) {
+    mounts.push_back(Bind("/dev/shm", "/dev/shm", {"rbind", "rw", "nosuid", "noexec", "nodev"}));
+  } else if (input.pod_files.shm.empty()) {
+    mounts.push_back(
+        {"/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}});
   } else {
     mounts.push_back(
         Bind("/dev/shm", input.pod_files.shm, {"rbind", "rw", "nosuid", "noexec", "nodev"}));
@@ -58,9 +54,9 @@ std::vector<MountEntry> PodFileMounts(const SpecInput& input) {
   std::vector<MountEntry> mounts;
   const auto add = [&](const char* destination, const std::string& source) {
     if (!source.empty()) {
-      mounts.push_back(Bind(destination, source,
-                            {"rbind", "rprivate", ReadOnlyRootfs(input) ? "ro" : "rw", "nosuid",
-                             "noexec", "nodev"}));
+      mounts.push_back(Bind(
+          destination, source,
+          {"rbind", "rprivate", ReadOnlyRootfs(input) ? "ro" : "rw", "nosuid", "noexec", "nodev"}));
     }
   };
   add("/etc/resolv.conf", input.pod_files.resolv_conf);
@@ -106,13 +102,12 @@ bool IsBelow(std::string_view path, std::string_view directory) {
          path[directory.size()] == '/';
 }
 
-// Whether a mount at `requested` takes the place of the default one at `standard`: the same place, or
-// all of /dev or /sys, in which our own parts must not be mounted over the host's.
+// Whether a mount at `requested` takes the place of the default one at `standard`: the same place,
+// or all of /dev or /sys, in which our own parts must not be mounted over the host's.
 bool Replaces(std::string_view requested, std::string_view standard) {
-  return requested == standard ||
-         ((requested == "/dev" || requested == "/sys" || IsBelow(requested, "/dev") ||
-           IsBelow(requested, "/sys")) &&
-          IsBelow(standard, requested));
+  return requested == standard || ((requested == "/dev" || requested == "/sys" ||
+                                    IsBelow(requested, "/dev") || IsBelow(requested, "/sys")) &&
+                                   IsBelow(standard, requested));
 }
 
 // Leaves out what a later mount of the same kind (`requested`) replaces.
@@ -182,8 +177,8 @@ absl::Status CheckMounts(const cri::ContainerConfig& config) {
     }
     if (mount.recursive_read_only() &&
         (!mount.readonly() || mount.propagation() != cri::PROPAGATION_PRIVATE)) {
-      return absl::InvalidArgumentError(base::StrCat(
-          field, "recursive_read_only: needs readonly and private propagation"));
+      return absl::InvalidArgumentError(
+          base::StrCat(field, "recursive_read_only: needs readonly and private propagation"));
     }
   }
   return absl::OkStatus();
@@ -204,9 +199,8 @@ absl::StatusOr<OrderedJson> MountsPart(const SpecInput& input) {
   DropReplaced(requested, &files);
   // Parents first; the pod's files among them, so that a volume on /etc does not hide them.
   requested.insert(requested.begin(), files.begin(), files.end());
-  std::stable_sort(requested.begin(), requested.end(), [](const MountEntry& a, const MountEntry& b) {
-    return Depth(a) < Depth(b);
-  });
+  std::stable_sort(requested.begin(), requested.end(),
+                   [](const MountEntry& a, const MountEntry& b) { return Depth(a) < Depth(b); });
   mounts.insert(mounts.end(), requested.begin(), requested.end());
   OrderedJson part = OrderedJson::array();
   for (MountEntry& mount : mounts) {

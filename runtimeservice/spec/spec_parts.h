@@ -27,8 +27,8 @@ struct NamespaceModes {
 // INVALID_ARGUMENT for modes that make no sense, FAILED_PRECONDITION for user namespaces.
 absl::StatusOr<NamespaceModes> ContainerNamespaces(const SpecInput& input);
 
-// `path` from the container's root: absolute, "." and ".." resolved by text. INVALID_ARGUMENT for an
-// empty path, the root itself and one with a NUL.
+// `path` from the container's root: absolute, "." and ".." resolved by text. INVALID_ARGUMENT for
+// an empty path, the root itself and one with a NUL.
 absl::StatusOr<std::string> ContainerPath(std::string_view path);
 
 // INVALID_ARGUMENT, naming the field, for a mount whose options contradict each other.

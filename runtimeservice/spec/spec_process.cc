@@ -82,9 +82,8 @@ absl::StatusOr<std::vector<std::string>> ProcessEnvironment(const SpecInput& inp
 }
 
 absl::StatusOr<std::string> WorkingDirectory(const SpecInput& input) {
-  const std::string& wanted = !input.container.working_dir().empty()
-                                  ? input.container.working_dir()
-                                  : input.image.working_dir;
+  const std::string& wanted = !input.container.working_dir().empty() ? input.container.working_dir()
+                                                                     : input.image.working_dir;
   if (HasNul(wanted)) {
     return absl::InvalidArgumentError("working_dir: it has a NUL");
   }
@@ -135,9 +134,8 @@ absl::StatusOr<std::string> AppArmorProfile(const SpecInput& input) {
 }
 
 absl::StatusOr<OrderedJson> CapabilitiesPart(const SpecInput& input) {
-  ASSIGN_OR_RETURN(
-      const Capabilities names,
-      ContainerCapabilities(Security(input), input.defaults.capabilities, input.host));
+  ASSIGN_OR_RETURN(const Capabilities names,
+                   ContainerCapabilities(Security(input), input.defaults.capabilities, input.host));
   OrderedJson part = OrderedJson::object();
   for (const char* set : {"bounding", "effective", "permitted"}) {
     part[set] = names;
@@ -181,9 +179,8 @@ absl::StatusOr<std::vector<std::string>> CommandLine(
 absl::StatusOr<OrderedJson> ProcessPart(const SpecInput& input) {
   OrderedJson process = OrderedJson::object();
   process["terminal"] = input.container.tty();
-  process["user"] = {{"uid", input.user.uid},
-                     {"gid", input.user.gid},
-                     {"additionalGids", input.user.groups}};
+  process["user"] = {
+      {"uid", input.user.uid}, {"gid", input.user.gid}, {"additionalGids", input.user.groups}};
   ASSIGN_OR_RETURN(process["args"], CommandLine(input.container, input.image));
   ASSIGN_OR_RETURN(process["env"], ProcessEnvironment(input));
   ASSIGN_OR_RETURN(process["cwd"], WorkingDirectory(input));

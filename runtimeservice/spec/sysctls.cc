@@ -32,7 +32,8 @@ bool PlainName(std::string_view name) {
       name.find("/.") != std::string_view::npos || name.front() == '.' || name.back() == '.') {
     return false;
   }
-  return std::all_of(name.begin(), name.end(), [](unsigned char c) { return c > 0x20 && c < 0x7f; });
+  return std::all_of(name.begin(), name.end(),
+                     [](unsigned char c) { return c > 0x20 && c < 0x7f; });
 }
 
 bool PlainValue(std::string_view value) {

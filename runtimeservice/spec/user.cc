@@ -104,12 +104,11 @@ absl::StatusOr<std::string> ReadImageFile(int rootfs, const std::string& path) {
   RETURN_IF_ERROR(base::Annotate(file.status(), "in the image"));
   struct stat status = {};
   if (fstat(file->get(), &status) != 0 || !S_ISREG(status.st_mode)) {
-    return absl::FailedPreconditionError(
-        base::StrCat(path, " in the image is not a regular file"));
+    return absl::FailedPreconditionError(base::StrCat(path, " in the image is not a regular file"));
   }
-  ASSIGN_OR_RETURN(const base::UniqueFd reader,
-                   base::Open(base::StrCat("/proc/self/fd/", file->get()),
-                              O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  ASSIGN_OR_RETURN(
+      const base::UniqueFd reader,
+      base::Open(base::StrCat("/proc/self/fd/", file->get()), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   return base::ReadFd(reader.get(), base::StrCat(path, " in the image"), kMaxFileBytes);
 }
 
@@ -204,8 +203,7 @@ absl::StatusOr<Identity> PrimaryIdentity(const cri::LinuxContainerSecurityContex
   }
   if (security.has_run_as_group()) {
     if (!security.has_run_as_user() && security.run_as_username().empty()) {
-      return Invalid(base::StrCat(kField, "run_as_group"),
-                     "needs run_as_user or run_as_username");
+      return Invalid(base::StrCat(kField, "run_as_group"), "needs run_as_user or run_as_username");
     }
     ASSIGN_OR_RETURN(identity.gid, RequestedId(security.run_as_group().value(), "run_as_group"));
   }
@@ -258,15 +256,13 @@ cri::ContainerUser ProcessUser::ToCri() const {
 
 absl::StatusOr<ProcessUser> ResolveUser(const cri::LinuxContainerSecurityContext& security,
                                         std::string_view image_user, const std::string& rootfs) {
-  ASSIGN_OR_RETURN(const base::UniqueFd root,
-                   base::Open(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC));
+  ASSIGN_OR_RETURN(const base::UniqueFd root, base::Open(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC));
   ImageAccounts accounts(root.get());
   ASSIGN_OR_RETURN(const Identity identity, PrimaryIdentity(security, image_user, &accounts));
   ProcessUser user{identity.uid, identity.gid, {identity.gid}};
   for (int i = 0; i < security.supplemental_groups_size(); ++i) {
-    ASSIGN_OR_RETURN(const uint32_t gid,
-                     RequestedId(security.supplemental_groups(i),
-                                 base::StrCat("supplemental_groups[", i, "]")));
+    ASSIGN_OR_RETURN(const uint32_t gid, RequestedId(security.supplemental_groups(i),
+                                                     base::StrCat("supplemental_groups[", i, "]")));
     user.groups.push_back(gid);
   }
   switch (security.supplemental_groups_policy()) {
@@ -287,7 +283,8 @@ absl::StatusOr<ProcessUser> ResolveUser(const cri::LinuxContainerSecurityContext
   std::sort(user.groups.begin(), user.groups.end());
   user.groups.erase(std::unique(user.groups.begin(), user.groups.end()), user.groups.end());
   if (user.groups.size() > kMaxGroups) {
-    return Invalid(base::StrCat(kField, "supplemental_groups"), "more groups than a process can have");
+    return Invalid(base::StrCat(kField, "supplemental_groups"),
+                   "more groups than a process can have");
   }
   return user;
 }

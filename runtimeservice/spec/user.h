@@ -23,11 +23,12 @@ struct ProcessUser {
   cri::ContainerUser ToCri() const;
 };
 
-// The user of a container. `rootfs` is its mounted root; /etc/passwd and /etc/group are looked up as
-// a process chrooted there would, must be regular files of at most 4 MiB, and may be absent. Order:
-// run_as_user, run_as_username, `image_user` ("user[:group]", each a name or a number), root. The
-// group: run_as_group, that of `image_user`, of /etc/passwd, 0. INVALID_ARGUMENT, naming the field,
-// for a group without a user, an unknown name or a number out of range. Blocks on the rootfs.
+// The user of a container. `rootfs` is its mounted root; /etc/passwd and /etc/group are looked up
+// as a process chrooted there would, must be regular files of at most 4 MiB, and may be absent.
+// Order: run_as_user, run_as_username, `image_user` ("user[:group]", each a name or a number),
+// root. The group: run_as_group, that of `image_user`, of /etc/passwd, 0. INVALID_ARGUMENT, naming
+// the field, for a group without a user, an unknown name or a number out of range. Blocks on the
+// rootfs.
 absl::StatusOr<ProcessUser> ResolveUser(const cri::LinuxContainerSecurityContext& security,
                                         std::string_view image_user, const std::string& rootfs);
 
@@ -38,7 +39,8 @@ struct PasswdEntry {
   uint32_t gid = 0;
 };
 
-// The first matching line of a passwd(5) or group(5) text. Lines that make no sense are passed over.
+// The first matching line of a passwd(5) or group(5) text. Lines that make no sense are passed
+// over.
 std::optional<PasswdEntry> FindPasswdName(std::string_view passwd, std::string_view name);
 std::optional<PasswdEntry> FindPasswdUid(std::string_view passwd, uint32_t uid);
 std::optional<uint32_t> FindGroup(std::string_view group, std::string_view name);
