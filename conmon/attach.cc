@@ -84,7 +84,7 @@ void Server::Accept() {
 
 void Server::Receive(Client* client) {
   Header header = {};
-  iovec vectors[] = {Piece(header), {payload_, sizeof(payload_) - 1}};
+  iovec vectors[] = {Piece(header), {payload_, kPayloadSize - 1}};
   msghdr message = {};
   message.msg_iov = vectors;
   message.msg_iovlen = 2;

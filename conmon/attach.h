@@ -20,8 +20,11 @@ class Server {
   static constexpr size_t kMaxAttached = 12;  // The rest is left to the daemon.
   static constexpr size_t kPollEntries = kMaxClients + 2;
 
-  Server(const Options& options, Container* container, LogFile* log)
-      : options_(options), container_(*container), log_(*log) {}
+  static constexpr size_t kPayloadSize = kMaxPacket + 1;
+
+  // `payload`, of kPayloadSize, outlives this object; between calls it holds nothing.
+  Server(const Options& options, Container* container, LogFile* log, char* payload)
+      : options_(options), container_(*container), log_(*log), payload_(payload) {}
 
   // Binds the socket in the state directory and listens; 0 or an errno. Connections wait until
   // Handle.
@@ -61,11 +64,11 @@ class Server {
   LogFile& log_;
   int listener_ = -1;
   Client clients_[kMaxClients];
-  char payload_[kMaxPacket + 1] = {};  // Of the packet at hand.
+  char* const payload_;  // Of the packet at hand.
   // Input that the container has not taken yet; while there is some, nobody's input is read.
-  char pending_[kMaxPacket] = {};
   size_t pending_start_ = 0;
   size_t pending_end_ = 0;
+  char pending_[kMaxPacket];  // Not initialised, so that its pages are touched only by use.
 };
 
 }  // namespace conmon

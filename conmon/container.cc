@@ -64,10 +64,20 @@ uint32_t LineValue(const char* text, const char* key) {
   return 0;
 }
 
+int OpenInCgroup(const char* root, const char* cgroup, const char* name) {
+  int tree = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  int directory =
+      openat(tree, cgroup[1] == '\0' ? "." : cgroup + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  const int fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
+  CloseFd(&directory);
+  CloseFd(&tree);
+  return fd;
+}
+
 // The file that counts OOM kills, from the text of /proc/PID/cgroup ("4:memory:/path", "0::/path").
 // The memory controller on v1 wins over the unified tree of a hybrid host.
-bool OomCounterPath(char* text, Text<4200>* path) {
-  bool found = false;
+int OpenOomFile(char* text) {
+  const char* unified = nullptr;
   char* next = nullptr;
   for (char* line = strtok_r(text, "\n", &next); line != nullptr;
        line = strtok_r(nullptr, "\n", &next)) {
@@ -79,16 +89,11 @@ bool OomCounterPath(char* text, Text<4200>* path) {
     *cgroup++ = '\0';
     ++controllers;
     if (strcmp(controllers, "memory") == 0) {
-      path->clear();
-      path->Add("/sys/fs/cgroup/memory").Add(cgroup).Add("/memory.oom_control");
-      return !path->truncated();
+      return OpenInCgroup("/sys/fs/cgroup/memory", cgroup, "memory.oom_control");
     }
-    if (*controllers == '\0') {
-      path->Add("/sys/fs/cgroup").Add(cgroup).Add("/memory.events");
-      found = !path->truncated();
-    }
+    unified = *controllers == '\0' ? cgroup : unified;
   }
-  return found;
+  return unified == nullptr ? -1 : OpenInCgroup("/sys/fs/cgroup", unified, "memory.events");
 }
 
 }  // namespace
@@ -106,7 +111,12 @@ bool Container::Create(int handshake_fd) {
   int child[3] = {-1, -1, -1};
   bool ok = OpenStdio(child);
   if (ok) {
-    const pid_t runtime = SpawnCreate(child);
+    unlinkat(state_dir_, kPidFile, 0);
+    unlinkat(state_dir_, kRuntimeLogFile, 0);
+    const pid_t runtime = Fork();
+    if (runtime == 0) {
+      BecomeCreate(child);
+    }
     ok = runtime > 0;
     for (int& fd : child) {
       CloseFd(&fd);
@@ -205,55 +215,56 @@ void Container::ReceiveConsole() {
   }
 }
 
-pid_t Container::Spawn(char* const* arguments, const int stdio[3]) {
+// A child that dies with us.
+pid_t Container::Fork() {
   const pid_t parent = getpid();
   const pid_t child = fork();
-  if (child != 0) {
-    runtime_ran_ = runtime_ran_ || child > 0;
-    return child;
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) {
+      _exit(127);
+    }
+  } else if (child < 0) {
+    Fail("fork", errno);
+  } else {
+    runtime_ran_ = true;
   }
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  return child;
+}
+
+// In a child: the runtime with its global options and then `rest`. Arguments are put together here
+// and not before the fork, so that they cost memory only for as long as the child lives.
+void Container::BecomeRuntime(const char* const* rest, size_t count, const int stdio[3]) const {
+  char* arguments[kMaxRuntimeArguments + 16];
+  memcpy(arguments, options_.runtime, options_.runtime_count * sizeof(char*));
+  memcpy(arguments + options_.runtime_count, rest, count * sizeof(char*));
+  arguments[options_.runtime_count + count] = nullptr;
   ResetSignals();
   for (int fd = 0; fd < 3; ++fd) {
     dup2(stdio[fd], fd);
   }
-  if (getppid() == parent) {
-    execv(arguments[0], arguments);
-    Complain(arguments[0], strerror(errno));
-  }
+  execv(arguments[0], arguments);
+  Complain(arguments[0], strerror(errno));
   _exit(127);
 }
 
-pid_t Container::SpawnCreate(const int stdio[3]) {
-  static char* arguments[kMaxRuntimeArguments + 16];
-  Text<4200> pid_file, log, console;
+void Container::BecomeCreate(const int stdio[3]) const {
+  Text<4200> pid_file, log;
+  Text<64> console;
   pid_file.Add(options_.state_dir).Add("/").Add(kPidFile);
   log.Add(options_.state_dir).Add("/").Add(kRuntimeLogFile);
-  // The real path may be too long for a socket.
-  console.Add("/proc/").AddNumber(getpid()).Add("/fd/").AddNumber(state_dir_).Add("/");
+  // By the descriptor: the real path may be too long for a socket.
+  console.Add("/proc/").AddNumber(getppid()).Add("/fd/").AddNumber(state_dir_).Add("/");
   console.Add(kConsoleSocket);
-  size_t count = 0;
-  for (; count < options_.runtime_count; ++count) {
-    arguments[count] = options_.runtime[count];
-  }
-  const char* rest[] = {"--log",    log.data(),      "--log-format", "json",         "create",
-                        "--bundle", options_.bundle, "--pid-file",   pid_file.data()};
-  for (const char* argument : rest) {
-    arguments[count++] = const_cast<char*>(argument);
-  }
+  const char* rest[12] = {"--log",    log.data(),      "--log-format", "json",         "create",
+                          "--bundle", options_.bundle, "--pid-file",   pid_file.data()};
+  size_t count = 9;
   if (options_.terminal) {
-    arguments[count++] = const_cast<char*>("--console-socket");
-    arguments[count++] = console.data();
+    rest[count++] = "--console-socket";
+    rest[count++] = console.data();
   }
-  arguments[count++] = const_cast<char*>(options_.id);
-  arguments[count] = nullptr;
-  unlinkat(state_dir_, kPidFile, 0);
-  unlinkat(state_dir_, kRuntimeLogFile, 0);
-  const pid_t runtime = Spawn(arguments, stdio);
-  if (runtime < 0) {
-    Fail("fork", errno);
-  }
-  return runtime;
+  rest[count++] = options_.id;
+  BecomeRuntime(rest, count, stdio);
 }
 
 // What comes before `start` is the runtime's: the end of its stderr is kept, the rest dropped.
@@ -318,13 +329,10 @@ bool Container::ReadPid() {
 }
 
 void Container::OpenOomCounter() {
-  static char cgroups[8192];
   Text<64> proc;
   proc.Add("/proc/").AddNumber(pid_).Add("/cgroup");
-  Text<4200> path;
-  if (ReadSmallFile(AT_FDCWD, proc.data(), cgroups, sizeof(cgroups)) > 0 &&
-      OomCounterPath(cgroups, &path)) {
-    oom_fd_ = open(path.data(), O_RDONLY | O_CLOEXEC);
+  if (ReadSmallFile(AT_FDCWD, proc.data(), scratch_, kScratchSize) > 0) {
+    oom_fd_ = OpenOomFile(scratch_);
     ReadOomKills();
   }
 }
@@ -391,19 +399,13 @@ void Container::Undo() {
     return;
   }
   KillChildren();
-  static char* arguments[kMaxRuntimeArguments + 4];
-  size_t count = 0;
-  for (; count < options_.runtime_count; ++count) {
-    arguments[count] = options_.runtime[count];
+  const pid_t runtime = Fork();
+  if (runtime == 0) {
+    const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    const int stdio[3] = {null, null, null};
+    const char* const rest[] = {"delete", "--force", options_.id};
+    BecomeRuntime(rest, 3, stdio);
   }
-  arguments[count++] = const_cast<char*>("delete");
-  arguments[count++] = const_cast<char*>("--force");
-  arguments[count++] = const_cast<char*>(options_.id);
-  arguments[count] = nullptr;
-  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-  const int stdio[3] = {null, null, null};
-  const pid_t runtime = Spawn(arguments, stdio);
-  CloseFd(&null);
   if (runtime > 0) {
     WaitFor(runtime, MonotonicClock() + kDeleteTimeout);
   }

@@ -20,9 +20,11 @@ struct Exit {
 
 class Container {
  public:
-  // `state_dir` is open on options.state_dir; both outlive this object.
-  Container(const Options& options, int state_dir, int signal_fd)
-      : options_(options), state_dir_(state_dir), signal_fd_(signal_fd) {}
+  // `state_dir` is open on options.state_dir. `scratch`, of kScratchSize, holds nothing between
+  // calls. All outlive this object.
+  Container(const Options& options, int state_dir, int signal_fd, char* scratch)
+      : options_(options), state_dir_(state_dir), signal_fd_(signal_fd), scratch_(scratch) {}
+  static constexpr size_t kScratchSize = 8192;
 
   // Runs `RUNTIME create`. False: it failed (`failure` is why, `exit_status` the runtime's, or -1)
   // or the daemon hung up; nothing is undone yet.
@@ -60,8 +62,9 @@ class Container {
   bool ListenForConsole();
   void ReceiveConsole();
   bool TakeTerminal();
-  pid_t Spawn(char* const* arguments, const int stdio[3]);
-  pid_t SpawnCreate(const int stdio[3]);
+  pid_t Fork();
+  void BecomeRuntime(const char* const* rest, size_t count, const int stdio[3]) const;
+  void BecomeCreate(const int stdio[3]) const;
   bool WaitForCreate(pid_t runtime, int handshake_fd);
   void DiscardOutput();
   bool ReadPid();
@@ -73,6 +76,7 @@ class Container {
   const Options& options_;
   const int state_dir_;
   const int signal_fd_;
+  char* const scratch_;
   pid_t pid_ = -1;
   int pidfd_ = -1;
   int oom_fd_ = -1;

@@ -10,12 +10,6 @@
 
 namespace conmon {
 
-LogFile::~LogFile() {
-  if (fd_ >= 0) {
-    close(fd_);
-  }
-}
-
 int LogFile::Open(const char* path) {
   int fd = -1;
   if (*path != '\0') {
@@ -116,7 +110,7 @@ void LineBuffer::Added(size_t length, LogFile* log) {
     log->Add(stream_, data_ + start, end - start, true);
     start = search = end + 1;
   }
-  if (start == 0 && size_ == sizeof(data_)) {
+  if (start == 0 && size_ == kSize) {
     log->Add(stream_, data_, kMaxLine, false);
     start = kMaxLine;
   }

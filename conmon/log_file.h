@@ -12,11 +12,13 @@ inline constexpr size_t kMaxLine = 16384;  // Longer lines are split into P reco
 inline constexpr size_t kHoldMilliseconds = 200;  // How long an unfinished line waits for its end.
 
 // The file. Only whole records are ever left in it: what a full disk cuts off is taken back and
-// counted, and the container goes on.
+// counted, and the container goes on. Its descriptor stays open until Open("").
 class LogFile {
  public:
-  ~LogFile();
+  static constexpr size_t kMaxVectors = 192;  // Three for each record.
 
+  // `vectors`, of kMaxVectors, outlive this object; between calls they hold nothing.
+  explicit LogFile(iovec* vectors) : vectors_(vectors) {}
   // Opens `path` for appending and closes the file before it; 0 or an errno, the old file then
   // stays. An empty path discards everything.
   int Open(const char* path);
@@ -31,7 +33,6 @@ class LogFile {
   int error() const { return error_; }  // errno of the last write, 0 if it went well.
 
  private:
-  static constexpr size_t kMaxVectors = 192;  // Three for each record at most.
   struct Prefix {
     char text[48];
     size_t length;
@@ -44,7 +45,7 @@ class LogFile {
   int error_ = 0;
   uint64_t dropped_ = 0;
   int64_t last_time_ = 0;  // Times never go back within a container's logs.
-  iovec vectors_[kMaxVectors];
+  iovec* const vectors_;
   size_t vector_count_ = 0;
   // Of the batch: [0] for pieces, [1] for full lines; length 0: not made yet.
   const char* stream_ = nullptr;
@@ -54,11 +55,14 @@ class LogFile {
 // What came from one stream and is not written yet: at most one line's worth.
 class LineBuffer {
  public:
-  explicit constexpr LineBuffer(const char* stream) : stream_(stream) {}
+  static constexpr size_t kSize = kMaxLine + 1;
+
+  // `data`, of kSize, outlives this object; it holds nothing while flush_time() is 0.
+  LineBuffer(const char* stream, char* data) : stream_(stream), data_(data) {}
 
   // Where the next bytes go; there is always room.
   char* room() { return data_ + size_; }
-  size_t room_size() const { return sizeof(data_) - size_; }
+  size_t room_size() const { return kSize - size_; }
   // `length` bytes were put there: logs every line that is complete or too long.
   void Added(size_t length, LogFile* log);
   // Logs what waits for its newline as a piece.
@@ -69,9 +73,9 @@ class LineBuffer {
 
  private:
   const char* const stream_;
+  char* const data_;
   size_t size_ = 0;
   int64_t flush_time_ = 0;
-  char data_[kMaxLine + 1] = {};
 };
 
 }  // namespace conmon

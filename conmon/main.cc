@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -31,22 +32,38 @@ namespace {
 constexpr int64_t kDrainTime = 2000 * kMillisecond;
 // A terminal that nobody has open may be opened again.
 constexpr int64_t kTerminalRetry = 200 * kMillisecond;
+// Longer than an unfinished line is held, so that the buffers are empty then.
+constexpr int64_t kQuietTime = 1000 * kMillisecond;
+static_assert(kQuietTime > static_cast<int64_t>(kHoldMilliseconds) * kMillisecond);
 
 // One stream of output on its way to the log and the clients.
 struct Output {
-  explicit constexpr Output(const char* name) : lines(name) {}
+  Output(const char* name, char* data) : lines(name, data) {}
   LineBuffer lines;
   int64_t retry_time = 0;  // Not 0: not read until then.
 };
 
+// Memory that is needed only while something happens: given back when all is quiet.
+struct alignas(4096) Buffers {
+  char stdout_lines[LineBuffer::kSize];
+  char stderr_lines[LineBuffer::kSize];
+  iovec vectors[LogFile::kMaxVectors];
+  char payload[Server::kPayloadSize];  // The container's scratch as well.
+};
+static_assert(Server::kPayloadSize >= Container::kScratchSize);
+
 class Monitor {
  public:
-  Monitor(const Options& options, int state_dir, int signal_fd)
+  Monitor(const Options& options, int state_dir, int signal_fd, Buffers* buffers)
       : options_(options),
         state_dir_(state_dir),
-        container_(options, state_dir, signal_fd),
-        server_(options, &container_, &log_),
-        signal_fd_(signal_fd) {}
+        buffers_(buffers),
+        log_(buffers->vectors),
+        container_(options, state_dir, signal_fd, buffers->payload),
+        signal_fd_(signal_fd),
+        stdout_("stdout", buffers->stdout_lines),
+        stderr_("stderr", buffers->stderr_lines),
+        server_(options, &container_, &log_, buffers->payload) {}
 
   int Run(int lock);
 
@@ -66,13 +83,15 @@ class Monitor {
 
   const Options& options_;
   const int state_dir_;
+  Buffers* const buffers_;
   LogFile log_;
   Container container_;
-  Server server_;
   const int signal_fd_;
-  Output stdout_{"stdout"};
-  Output stderr_{"stderr"};
+  Output stdout_;
+  Output stderr_;
   int64_t drain_end_ = 0;
+  int64_t quiet_time_ = 0;  // When the buffers are given back; 0: they have been.
+  Server server_;           // Last, because its own last member is large and hardly ever touched.
 };
 
 void Monitor::Tell(MessageType type, const void* payload, size_t length, const char* words) const {
@@ -161,6 +180,7 @@ bool Monitor::BeBorn() {
 
 void Monitor::Serve() {
   container_.Reap();
+  quiet_time_ = MonotonicClock() + kQuietTime;
   while (!container_.exited() || !Drained()) {
     if (container_.exited() && drain_end_ == 0) {
       drain_end_ = MonotonicClock() + kDrainTime;
@@ -177,7 +197,7 @@ void Monitor::Serve() {
 int Monitor::Timeout() const {
   int64_t first = INT64_MAX;
   const int64_t times[] = {stdout_.lines.flush_time(), stderr_.lines.flush_time(),
-                           stdout_.retry_time, drain_end_};
+                           stdout_.retry_time, drain_end_, quiet_time_};
   for (int64_t time : times) {
     first = time != 0 && time < first ? time : first;
   }
@@ -192,8 +212,12 @@ void Monitor::Turn() {
       {container_.oom_fd(), POLLPRI, 0},
       {container_.exited() ? -1 : container_.pidfd(), POLLIN, 0}};
   server_.Watch(entries + 5);
-  const int timeout = Timeout();
-  poll(entries, 5 + Server::kPollEntries, timeout);
+  if (poll(entries, 5 + Server::kPollEntries, Timeout()) > 0) {
+    quiet_time_ = MonotonicClock() + kQuietTime;
+  } else if (quiet_time_ != 0 && MonotonicClock() >= quiet_time_) {
+    quiet_time_ = 0;
+    madvise(buffers_, sizeof(*buffers_), MADV_DONTNEED);
+  }
   if (stdout_.retry_time != 0 && MonotonicClock() >= stdout_.retry_time) {
     stdout_.retry_time = 0;
   }
@@ -213,6 +237,9 @@ void Monitor::Turn() {
   }
   if (entries[4].revents != 0) {
     container_.InitVanished();
+  }
+  if (container_.exited()) {
+    stdout_.retry_time = 0;  // Nobody will open the terminal again.
   }
 }
 
@@ -302,7 +329,8 @@ int Main(int argc, char** argv) {
     Complain("crisp-monitor", "state directory: ", strerror(errno));
     return 1;
   }
-  static Monitor monitor(options, state_dir, signal_fd);
+  static Buffers buffers;
+  static Monitor monitor(options, state_dir, signal_fd, &buffers);
   return monitor.Run(lock);
 }
 

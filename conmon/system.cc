@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -53,8 +54,8 @@ ssize_t ReadSmallFile(int directory, const char* path, char* buffer, size_t capa
   return length;
 }
 
-int WriteSmallFile(const char* path, const char* text, size_t length) {
-  const int fd = open(path, O_WRONLY | O_CLOEXEC);
+int WriteSmallFile(int directory, const char* path, const char* text, size_t length) {
+  const int fd = openat(directory, path, O_WRONLY | O_CLOEXEC);
   if (fd < 0) {
     return errno;
   }
@@ -64,16 +65,21 @@ int WriteSmallFile(const char* path, const char* text, size_t length) {
 }
 
 int JoinCgroup(const char* directory) {
-  Text<4200> path;
-  path.Add(directory).Add("/cgroup.procs");
-  return path.truncated() ? ENAMETOOLONG : WriteSmallFile(path.data(), "0", 1);
+  const int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) {
+    return errno;
+  }
+  const int error = WriteSmallFile(fd, "cgroup.procs", "0", 1);
+  close(fd);
+  return error;
 }
 
 void ResetSignals() {
-  struct sigaction action = {};
-  action.sa_handler = SIG_DFL;
-  for (int number = 1; number < NSIG; ++number) {
-    sigaction(number, &action, nullptr);  // Fails for the few that cannot be changed.
+  // By the system call: libc keeps some signals to itself. The kernel's struct, all zero, is SIG_DFL.
+  const unsigned long action[4] = {};
+  constexpr int kLast = 64;
+  for (int number = 1; number <= kLast; ++number) {
+    syscall(SYS_rt_sigaction, number, action, nullptr, sizeof(uint64_t));  // Not KILL and STOP.
   }
   sigset_t none;
   sigemptyset(&none);

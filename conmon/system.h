@@ -13,6 +13,8 @@ namespace conmon {
 template <size_t kCapacity>
 class Text {
  public:
+  Text() { data_[0] = '\0'; }  // The rest stays untouched: a page never written costs nothing.
+
   Text& Add(const char* text, size_t length) {
     if (length > kCapacity - 1 - size_) {
       length = kCapacity - 1 - size_;
@@ -46,9 +48,9 @@ class Text {
   void clear() { data_[size_ = 0] = '\0'; }
 
  private:
-  char data_[kCapacity] = {};
   size_t size_ = 0;
   bool truncated_ = false;
+  char data_[kCapacity];
 };
 
 // Nanoseconds since 1970, and on a clock that never goes back.
@@ -66,7 +68,7 @@ int64_t ParseNumber(const char* text, int64_t max);
 ssize_t ReadSmallFile(int directory, const char* path, char* buffer, size_t capacity);
 
 // Writes a small file in one call; 0 or an errno. A missing file is not made.
-int WriteSmallFile(const char* path, const char* text, size_t length);
+int WriteSmallFile(int directory, const char* path, const char* text, size_t length);
 
 // Moves the calling process into the cgroup at `directory`; 0 or an errno.
 int JoinCgroup(const char* directory);

@@ -20,7 +20,7 @@ constexpr int kNotRunnable = 126;
 int WriteOomScore(int score) {
   Text<16> text;
   text.AddNumber(score);
-  return WriteSmallFile(kOomScoreFile, text.data(), text.size());
+  return WriteSmallFile(AT_FDCWD, kOomScoreFile, text.data(), text.size());
 }
 
 // Without CAP_SYS_RESOURCE the score cannot go below a floor that nobody tells: it is searched for.
