@@ -62,6 +62,7 @@ void DetachDebts::Forget(const base::PodId& pod) {
 std::vector<DetachDebts::Debt> DetachDebts::List() const {
   base::MutexLock lock(&mutex_);
   std::vector<Debt> list;
+  list.reserve(debts_.size());
   for (const auto& [pod, entry] : debts_) {
     list.push_back(entry->debt);
   }

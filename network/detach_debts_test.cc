@@ -1,7 +1,7 @@
 #include "network/detach_debts.h"
 
 #include <atomic>
-#include <optional>
+#include <memory>
 
 #include "absl/time/clock.h"
 #include "base/files.h"
@@ -27,8 +27,9 @@ class DetachDebtsTest : public testing::Test {
                                " ] && exec sleep 1000\n[ -e ", dir_ / "works",
                                " ] || { echo down; exit 1; }\n"),
                   0755);
-    debts_.emplace(network_, DetachDebts::Backoff{.first = absl::Milliseconds(5),
-                                                  .longest = absl::Milliseconds(20)});
+    debts_ = std::make_unique<DetachDebts>(
+        network_,
+        DetachDebts::Backoff{.first = absl::Milliseconds(5), .longest = absl::Milliseconds(20)});
   }
   std::string Plan(const base::PodId& pod) { return *network_.Prepare(PodAttachment{.pod = pod}); }
   void Add(const base::PodId& pod) {
@@ -41,7 +42,7 @@ class DetachDebtsTest : public testing::Test {
   PodNetwork network_{NetworkConfig{.conf_dir = dir_ / "conf", .plugin_dirs = {dir_ / "bin"}},
                       launcher_};
   std::atomic<int> done_ = 0;
-  std::optional<DetachDebts> debts_;
+  std::unique_ptr<DetachDebts> debts_;
   const base::PodId pod_ = base::PodId::Random();
 };
 

@@ -33,7 +33,7 @@
 namespace network {
 namespace {
 
-constexpr size_t kStackBytes = 256 * 1024;
+constexpr size_t kStackBytes = size_t{256} * 1024;
 
 struct NamespaceType {
   std::string_view name;

@@ -180,8 +180,7 @@ TEST_F(PodNetworkTest, TryLaterIsUnavailable) {
 TEST_F(PodNetworkTest, ResultsThatAreNoneFailTheAttachAndAreUndone) {
   for (const char* output :
        {"", "hello", "{}", R"({"ips":[]})", R"({"ips":[{"address":"nonsense"}]})",
-        R"({"interfaces":[{"name":"eth1","sandbox":"/x"}],)"
-        R"("ips":[{"address":"10.0.0.1/8","interface":0}]})"}) {
+        R"({"interfaces":[{"name":"eth1"}],"ips":[{"address":"10.0.0.1/8","interface":0}]})"}) {
     unlink((dir_ / "log").c_str());
     Plugin("one", base::StrCat("[ $CNI_COMMAND = DEL ] || echo '", output, "'"));
     Network({"one"});

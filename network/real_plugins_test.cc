@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 
 #include "base/files.h"
@@ -46,7 +47,10 @@ sockaddr_in Address(const std::string& ip, uint16_t port) {
 bool CanConnect(const std::string& ip, uint16_t port) {
   const base::UniqueFd client(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const sockaddr_in address = Address(ip, port);
-  connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  if (connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
+      errno != EINPROGRESS) {
+    return false;
+  }
   pollfd ready = {.fd = client.get(), .events = POLLOUT, .revents = 0};
   int error = 0;
   socklen_t size = sizeof(error);
