@@ -70,7 +70,7 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
   const std::string bundle = paths_.Container(plan->container.id);
   RETURN_IF_ERROR(base::MakeDirectories(bundle, 0711));
   if (record.infra()) {
-    plan->rootfs = bundle + "/rootfs";
+    plan->rootfs = bundle + "/root";  // Not Rootfs' mount point; the bundle's removal takes it.
     RETURN_IF_ERROR(base::MakeDirectories(plan->rootfs));
   } else {
     ASSIGN_OR_RETURN(plan->rootfs,
