@@ -220,12 +220,7 @@ absl::StatusOr<ImagePtr> ImageService::Pull(const base::Context& ctx,
                              .insecure_registries = &config_.insecure_registries,
                              .certificate_directories = &config_.certificate_directories};
   ASSIGN_OR_RETURN(PullPlan plan, MakePullPlan(request.image().image(), request.auth(), policy));
-  const std::string what = base::StrCat("pull ", plan.reference);
-  absl::StatusOr<ImagePtr> image = puller_->Pull(ctx, std::move(plan));
-  if (!image.ok()) {
-    return base::Annotate(image.status(), what);
-  }
-  return image;
+  return puller_->Pull(ctx, std::move(plan));
 }
 
 absl::StatusOr<cri::RemoveImageResponse> ImageService::RemoveImage(
@@ -234,7 +229,6 @@ absl::StatusOr<cri::RemoveImageResponse> ImageService::RemoveImage(
   ASSIGN_OR_RETURN(const ImagePtr image, Find(name));
   if (image != nullptr) {
     ASSIGN_OR_RETURN(const std::vector<Trash::Removal> removals, images_->Remove(image->id));
-    base::LogInfo("removed image ", image->id, " (", name, ")");
     Trash::Wait(ctx, removals);
   }
   return cri::RemoveImageResponse();

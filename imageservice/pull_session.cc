@@ -75,6 +75,9 @@ absl::StatusOr<ImagePtr> PullSession::Run(const base::Context& ctx) {
     image = status;
   }
   CleanUp();
+  if (!image.ok() && !worker_failed_) {  // The worker's own messages are complete.
+    return base::Annotate(image.status(), base::StrCat("pull ", plan_.reference));
+  }
   return image;
 }
 
@@ -198,7 +201,8 @@ absl::Status PullSession::Handle(const base::Context& ctx, worker::WorkerMessage
         } else if constexpr (std::is_same_v<Body, worker::Done>) {
           return OnDone();
         } else {
-          return body.status.ok() ? BrokenProtocol("an error that is none") : body.status;
+          worker_failed_ = !body.status.ok();
+          return worker_failed_ ? body.status : BrokenProtocol("an error that is none");
         }
       },
       std::move(message));
@@ -380,8 +384,8 @@ void PullSession::CleanUp() {
   environment_.layers->RemoveListener(&wake_);
   std::vector<std::string> left = {staging_};
   for (const Layer& layer : layers_) {
-    if (layer.done.has_value()) {
-      left.push_back(FinishedPath(layer.question.index));  // Gone, if it was committed.
+    if (layer.claim == Claim::kMine) {
+      left.push_back(FinishedPath(layer.question.index));  // Not there, if it was committed.
     }
   }
   for (const std::string& path : left) {

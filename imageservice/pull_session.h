@@ -115,7 +115,8 @@ class PullSession {
   std::vector<Layer> layers_;
   size_t committed_ = 0;  // So many layers from the bottom on are in the store.
   bool worker_done_ = false;
-  bool worker_lost_ = false;  // Its socket has ended or makes no sense.
+  bool worker_failed_ = false;  // It said why.
+  bool worker_lost_ = false;    // Its socket has ended or makes no sense.
   PullProgress progress_;
 };
 

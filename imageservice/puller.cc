@@ -64,7 +64,9 @@ Puller::Puller(PullEnvironment environment, int max_parallel_pulls,
   };
 }
 
-Puller::~Puller() {
+Puller::~Puller() { CancelAll(); }
+
+void Puller::CancelAll() {
   base::MutexLock lock(&mutex_);
   for (const std::shared_ptr<Running>& pull : running_) {
     pull->cancellation->Cancel();
@@ -83,6 +85,7 @@ std::string Puller::KeyOf(const PullPlan& plan) {
 absl::StatusOr<ImagePtr> Puller::Pull(const base::Context& ctx, PullPlan plan) {
   RETURN_IF_ERROR(ctx.Check());
   const std::string key = KeyOf(plan);
+  const std::string what = base::StrCat("pull ", plan.reference);
   std::shared_ptr<Running> pull;
   bool joined = false;
   {
@@ -103,7 +106,7 @@ absl::StatusOr<ImagePtr> Puller::Pull(const base::Context& ctx, PullPlan plan) {
     const absl::Status posted =
         lane_.Post([this, key, pull, plan = std::move(plan)] { Run(key, pull, plan); });
     if (!posted.ok()) {
-      Finish(key, pull, posted);
+      Finish(key, pull, base::Annotate(posted, what));
     }
   }
   const absl::Status waited = pull->finished.Wait(ctx);
@@ -119,7 +122,7 @@ absl::StatusOr<ImagePtr> Puller::Pull(const base::Context& ctx, PullPlan plan) {
     }
     pull->cancellation->Cancel();
   }
-  return waited;
+  return base::Annotate(waited, what);
 }
 
 void Puller::Run(const std::string& key, const std::shared_ptr<Running>& pull, PullPlan plan) {

@@ -48,6 +48,9 @@ class Puller {
   // is cancelled and leaves nothing behind.
   absl::StatusOr<ImagePtr> Pull(const base::Context& ctx, PullPlan plan);
 
+  // Cancels every pull: their callers get CANCELLED.
+  void CancelAll();
+
   // The pulls that are running.
   std::vector<PullProgress> Progress() const;
 

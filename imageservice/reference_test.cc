@@ -79,7 +79,7 @@ TEST(ReferenceTest, MalformedNamesAreRefused) {
 }
 
 TEST(ReferenceTest, SeparatorsInsideComponentsAreTheGrammars) {
-  for (const std::string& text : {"a.b", "a_b", "a__b", "a-b", "a---b", "0a/b1/c.d_e"}) {
+  for (const std::string text : {"a.b", "a_b", "a__b", "a-b", "a---b", "0a/b1/c.d_e"}) {
     EXPECT_NE(Normal(text), "invalid") << text;
   }
 }

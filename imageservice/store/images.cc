@@ -312,7 +312,8 @@ absl::Status ImageStore::RewriteTags(const std::string& id) {
 absl::StatusOr<std::vector<Trash::Removal>> ImageStore::Remove(const std::string& id) {
   {
     Turn turn(this);
-    if (FindById(id) == nullptr) {
+    const ImagePtr image = FindById(id);
+    if (image == nullptr) {
       return std::vector<Trash::Removal>();
     }
     // While this image's record is there it outranks older claims to its tags.
@@ -320,6 +321,7 @@ absl::StatusOr<std::vector<Trash::Removal>> ImageStore::Remove(const std::string
       base::LogError("remove image ", id, ": ", base::ToStd(status.message()));
     }
     RETURN_IF_ERROR(base::Annotate(synced_.Delete(id), base::StrCat("remove image ", id)));
+    base::LogInfo("removed image ", id, image->tags.empty() ? "" : " " + image->tags.front());
     base::MutexLock lock(&mutex_);
     images_.erase(id);
     robbed_.erase(id);

@@ -1,0 +1,286 @@
+#include "imageservice/image_service.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "base/files.h"
+#include "imageservice/testing/temp_directory.h"
+
+namespace imageservice {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::StartsWith;
+
+std::string IdOf(const std::string& letters) {
+  return letters + std::string(64 - letters.size(), 'd');
+}
+
+class ImageServiceTest : public ::testing::Test {
+ protected:
+  ImageServiceTest() : launcher_("", "") { Start(); }
+
+  void Start() {
+    service_.reset();
+    ImageConfig config;
+    config.root = directory_ / "root";
+    config.run_root = directory_ / "run";
+    config.worker_path = CRISP_FAKE_PULL_WORKER;
+    config.worker_environment = {"FAKE_DIR=" + directory_.path()};
+    config.registries_conf = {directory_ / "registries.conf"};
+    config.certificate_directories = {};
+    absl::StatusOr<std::unique_ptr<ImageService>> service = ImageService::Open(config, &launcher_);
+    ASSERT_TRUE(service.ok()) << service.status();
+    service_ = *std::move(service);
+    service_->ReleaseUnused();
+  }
+
+  absl::StatusOr<std::string> Pull(const std::string& name) {
+    cri::PullImageRequest request;
+    request.mutable_image()->set_image(name);
+    const auto response = service_->PullImage(base::Context(), request);
+    if (!response.ok()) {
+      return response.status();
+    }
+    return response->image_ref();
+  }
+
+  cri::Image Status(const std::string& name) {
+    cri::ImageStatusRequest request;
+    request.mutable_image()->set_image(name);
+    const auto response = service_->ImageStatus(base::Context(), request);
+    EXPECT_TRUE(response.ok()) << response.status();
+    return response.ok() ? response->image() : cri::Image();
+  }
+
+  absl::Status Remove(const std::string& name) {
+    cri::RemoveImageRequest request;
+    request.mutable_image()->set_image(name);
+    return service_->RemoveImage(base::Context::Detached(absl::Seconds(20)), request).status();
+  }
+
+  std::vector<cri::Image> List(const std::string& filter = "") {
+    cri::ListImagesRequest request;
+    if (!filter.empty()) {
+      request.mutable_filter()->mutable_image()->set_image(filter);
+    }
+    const auto response = service_->ListImages(base::Context(), request);
+    EXPECT_TRUE(response.ok()) << response.status();
+    return {response->images().begin(), response->images().end()};
+  }
+
+  std::vector<std::string> Names(const std::string& folder) {
+    return base::ListDirectory(directory_ / ("root/" + folder)).value();
+  }
+
+  testing::TempDirectory directory_;
+  base::Launcher launcher_;
+  std::unique_ptr<ImageService> service_;
+};
+
+TEST_F(ImageServiceTest, APulledImageIsListedByItsNames) {
+  const absl::StatusOr<std::string> id = Pull("quay.io/app/web:ab.ok");
+  ASSERT_TRUE(id.ok()) << id.status();
+  EXPECT_EQ(*id, IdOf("ab"));
+  ASSERT_THAT(List(), SizeIs(1));
+  const cri::Image image = List().front();
+  EXPECT_EQ(image.id(), IdOf("ab"));
+  EXPECT_THAT(image.repo_tags(), ElementsAre("quay.io/app/web:ab.ok"));
+  EXPECT_THAT(image.repo_digests(), ElementsAre("quay.io/app/web@sha256:" + std::string(64, '9'),
+                                                "quay.io/app/web@sha256:" + IdOf("ab")));
+  EXPECT_GT(image.size(), 0u);
+  EXPECT_EQ(image.uid().value(), 1002);
+  EXPECT_FALSE(image.pinned());
+}
+
+TEST_F(ImageServiceTest, EveryNameOfAnImageFindsIt) {
+  ASSERT_TRUE(Pull("docker.io/library/box:ab.ok").ok());
+  const std::string id = IdOf("ab");
+  for (const std::string& name :
+       {std::string("docker.io/library/box:ab.ok"), std::string("box:ab.ok"), id, "sha256:" + id,
+        id.substr(0, 12), "box@sha256:" + id,
+        "docker.io/library/box@sha256:" + std::string(64, '9')}) {
+    EXPECT_EQ(Status(name).id(), id) << name;
+    EXPECT_THAT(List(name), SizeIs(1)) << name;
+  }
+}
+
+TEST_F(ImageServiceTest, AnUnknownImageIsNoError) {
+  EXPECT_EQ(Status("quay.io/none").id(), "");
+  EXPECT_EQ(Status(std::string(64, 'e')).id(), "");
+  EXPECT_THAT(List("quay.io/none"), IsEmpty());
+  EXPECT_THAT(List("Not A Name"), IsEmpty());
+  EXPECT_TRUE(Remove("quay.io/none").ok());
+}
+
+TEST_F(ImageServiceTest, ARequestWithoutANameIsInvalid) {
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      service_->ImageStatus(base::Context(), cri::ImageStatusRequest()).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      service_->PullImage(base::Context(), cri::PullImageRequest()).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      service_->RemoveImage(base::Context(), cri::RemoveImageRequest()).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(Pull(IdOf("a")).status()));
+}
+
+TEST_F(ImageServiceTest, VerboseStatusShowsTheConfig) {
+  ASSERT_TRUE(Pull("quay.io/a:ab.ok").ok());
+  cri::ImageStatusRequest request;
+  request.mutable_image()->set_image("quay.io/a:ab.ok");
+  request.set_verbose(true);
+  const auto response = service_->ImageStatus(base::Context(), request);
+  ASSERT_TRUE(response.ok());
+  EXPECT_THAT(response->info().at("info"), HasSubstr("\"imageSpec\":{\"config\":"));
+}
+
+TEST_F(ImageServiceTest, OnlyAnUnreachableRegistryIsReportedAsSuch) {
+  const absl::Status unreachable = Pull("quay.io/a:a.unreachable").status();
+  EXPECT_TRUE(absl::IsUnavailable(unreachable));
+  EXPECT_THAT(std::string(unreachable.message()),
+              StartsWith("RegistryUnavailable: pull it: connection refused"));
+  const absl::Status denied = Pull("quay.io/a:a.denied").status();
+  EXPECT_TRUE(absl::IsPermissionDenied(denied));
+  EXPECT_THAT(std::string(denied.message()), StartsWith("pull it: denied"));
+}
+
+TEST_F(ImageServiceTest, OneImageUnderSeveralTagsIsOneImage) {
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  ASSERT_TRUE(Pull("quay.io/two:ab.ok").ok());
+  ASSERT_THAT(List(), SizeIs(1));
+  EXPECT_THAT(List().front().repo_tags(), ElementsAre("quay.io/one:ab.ok", "quay.io/two:ab.ok"));
+}
+
+TEST_F(ImageServiceTest, RemovalByAnyNameRemovesAllAndTheLayers) {
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  ASSERT_TRUE(Pull("quay.io/two:ab.ok").ok());
+  ASSERT_TRUE(Remove("quay.io/two:ab.ok").ok());
+  EXPECT_THAT(List(), IsEmpty());
+  EXPECT_THAT(Names("layers"), IsEmpty());
+  EXPECT_THAT(Names("trash"), IsEmpty()) << "the unlink is waited for";
+  EXPECT_THAT(Names("records/layers"), IsEmpty());
+}
+
+TEST_F(ImageServiceTest, SimultaneousRemovalsAllSucceedAndItIsGoneAsEachReturns) {
+  ASSERT_TRUE(Pull("quay.io/one:abc.ok").ok());
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 5; ++i) {
+    threads.emplace_back([&] {
+      EXPECT_TRUE(Remove(IdOf("abc")).ok());
+      EXPECT_THAT(List(), IsEmpty());
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+}
+
+TEST_F(ImageServiceTest, LayersThatAnotherImageNeedsStay) {
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  ASSERT_TRUE(Pull("quay.io/two:ac.ok").ok());
+  EXPECT_THAT(Names("layers"), SizeIs(3));
+  ASSERT_TRUE(Remove("quay.io/one:ab.ok").ok());
+  EXPECT_THAT(Names("layers"), SizeIs(2));
+}
+
+TEST_F(ImageServiceTest, AContainersLayersOutliveItsImage) {
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  const absl::StatusOr<ContainerImage> image = service_->Acquire("quay.io/one:ab.ok", "c1");
+  ASSERT_TRUE(image.ok()) << image.status();
+  EXPECT_EQ(image->id, IdOf("ab"));
+  EXPECT_EQ(image->ref, "quay.io/one@sha256:" + std::string(64, '9'));
+  EXPECT_EQ(image->name, "quay.io/one:ab.ok");
+  EXPECT_THAT(image->chain_ids, SizeIs(2));
+  EXPECT_THAT(image->config.cmd, ElementsAre("/bin/sh"));
+  ASSERT_TRUE(Remove("quay.io/one:ab.ok").ok());
+  EXPECT_THAT(Names("layers"), SizeIs(2));
+  service_->Release("c1");
+  EXPECT_THAT(Names("layers"), IsEmpty());
+  service_->Release("c1");
+}
+
+TEST_F(ImageServiceTest, PinsOfContainersAreKeptOverARestart) {
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  const std::vector<std::string> chain_ids = service_->Acquire(IdOf("ab"), "c1")->chain_ids;
+  ASSERT_TRUE(Remove(IdOf("ab")).ok());
+  service_.reset();
+  ImageConfig config;
+  config.root = directory_ / "root";
+  config.registries_conf = {};
+  auto reopened = ImageService::Open(config, &launcher_);
+  ASSERT_TRUE(reopened.ok());
+  (*reopened)->Pin("c1", chain_ids);
+  (*reopened)->ReleaseUnused();
+  EXPECT_THAT(Names("layers"), SizeIs(2));
+}
+
+TEST_F(ImageServiceTest, AcquiringAnAbsentImageIsNotFound) {
+  EXPECT_TRUE(absl::IsNotFound(service_->Acquire("quay.io/none", "c1").status()));
+}
+
+TEST_F(ImageServiceTest, ImageFsInfoCountsTheLayers) {
+  ASSERT_TRUE(Pull("quay.io/one:abc.ok").ok());
+  const auto info = service_->ImageFsInfo(base::Context(), cri::ImageFsInfoRequest());
+  ASSERT_TRUE(info.ok());
+  ASSERT_EQ(info->image_filesystems_size(), 1);
+  ASSERT_EQ(info->container_filesystems_size(), 1);
+  EXPECT_EQ(info->image_filesystems(0).fs_id().mountpoint(), directory_ / "root");
+  EXPECT_EQ(info->image_filesystems(0).used_bytes().value(), 3 * 4096u);
+  EXPECT_EQ(info->image_filesystems(0).inodes_used().value(), 6u);
+  EXPECT_GT(info->image_filesystems(0).timestamp(), 0);
+}
+
+TEST_F(ImageServiceTest, ARestartFindsEverythingAgain) {
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  const cri::Image before = Status("quay.io/one:ab.ok");
+  Start();
+  EXPECT_EQ(Status("quay.io/one:ab.ok").SerializeAsString(), before.SerializeAsString());
+  EXPECT_THAT(service_->problems(), IsEmpty());
+}
+
+TEST_F(ImageServiceTest, AStartSweepsWhatNoRecordKnows) {
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  service_.reset();
+  for (const std::string& left : {"layers/" + std::string(64, '1'), std::string("staging/0123"),
+                                  std::string("staging/0123-4"), std::string("trash/x")}) {
+    ASSERT_TRUE(base::MakeDirectories(directory_ / ("root/" + left + "/deep/er")).ok());
+  }
+  Start();
+  service_.reset();  // Ends when the deletions have.
+  EXPECT_THAT(Names("layers"), SizeIs(2));
+  EXPECT_THAT(Names("staging"), IsEmpty());
+  EXPECT_THAT(Names("trash"), IsEmpty());
+}
+
+TEST_F(ImageServiceTest, ABrokenRegistriesConfFailsPullsAndNothingElse) {
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  ASSERT_TRUE(base::ReplaceFile(directory_ / "registries.conf", "not toml at all [", 0644,
+                                base::Durability::kVolatile)
+                  .ok());
+  EXPECT_THAT(std::string(Pull("quay.io/two:a.ok").status().message()),
+              HasSubstr("registries.conf"));
+  EXPECT_EQ(Status("quay.io/one:ab.ok").id(), IdOf("ab"));
+  Start();
+  EXPECT_EQ(Status("quay.io/one:ab.ok").id(), IdOf("ab"));
+}
+
+TEST_F(ImageServiceTest, PullsByDigestHaveNoTag) {
+  const std::string digest = "sha256:" + std::string(64, '5');
+  // The fake takes the tag for its orders; the digest decides what the image is called.
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok@" + digest).ok());
+  const cri::Image image = Status("quay.io/one@" + digest);
+  EXPECT_EQ(image.id(), IdOf("ab"));
+  EXPECT_THAT(image.repo_tags(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace imageservice

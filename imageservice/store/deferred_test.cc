@@ -1,0 +1,204 @@
+#include "imageservice/store/deferred.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "base/files.h"
+#include "imageservice/testing/temp_directory.h"
+
+namespace imageservice {
+namespace {
+
+using worker::DeferredOperation;
+using Kind = DeferredOperation::Kind;
+
+constexpr char kOpaque[] = "trusted.overlay.opaque";
+
+DeferredOperation Opaque(const std::string& path) { return {.kind = Kind::kOpaque, .path = path}; }
+DeferredOperation Inherit(const std::string& path) {
+  return {.kind = Kind::kCopyMetadata, .path = path};
+}
+DeferredOperation Link(const std::string& path, const std::string& target) {
+  return {.kind = Kind::kHardLink, .path = path, .target = target};
+}
+
+// Layers "0" (bottom), "1" and "2"; operations are applied to "2".
+class DeferredTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    for (const std::string layer : {"0", "1", "2"}) {
+      Directory(layer);
+    }
+    if (setxattr((directory_ / "2").c_str(), "trusted.crisp-test", "x", 1, 0) != 0) {
+      GTEST_SKIP() << "SKIP: trusted attributes on /var/tmp";
+    }
+  }
+
+  void Directory(const std::string& path, mode_t mode = 0755) {
+    ASSERT_TRUE(base::MakeDirectories(directory_ / path).ok());
+    ASSERT_EQ(chmod((directory_ / path).c_str(), mode), 0);
+  }
+  void File(const std::string& path, const std::string& text) {
+    ASSERT_TRUE(base::ReplaceFile(directory_ / path, text, 0644, base::Durability::kVolatile).ok());
+  }
+  void Whiteout(const std::string& path) {
+    ASSERT_EQ(mknod((directory_ / path).c_str(), S_IFCHR, 0), 0);
+  }
+  void SetTime(const std::string& path, time_t seconds) {
+    const timespec times[] = {{.tv_sec = seconds, .tv_nsec = 7}, {.tv_sec = seconds, .tv_nsec = 7}};
+    ASSERT_EQ(utimensat(AT_FDCWD, (directory_ / path).c_str(), times, 0), 0);
+  }
+  struct stat Stat(const std::string& path) {
+    struct stat info = {};
+    EXPECT_EQ(lstat((directory_ / path).c_str(), &info), 0) << path;
+    return info;
+  }
+  mode_t Mode(const std::string& path) { return Stat(path).st_mode & 07777; }
+  std::string Attribute(const std::string& path, const char* name) {
+    char value[64];
+    const ssize_t size = getxattr((directory_ / path).c_str(), name, value, sizeof(value));
+    return size < 0 ? "absent" : std::string(value, static_cast<size_t>(size));
+  }
+  absl::Status Apply(const std::vector<DeferredOperation>& operations) {
+    return ApplyDeferred(directory_ / "2", {directory_ / "1", directory_ / "0"}, operations);
+  }
+
+  testing::TempDirectory directory_;
+};
+
+TEST_F(DeferredTest, OpaqueDirectoriesGetTheAttribute) {
+  Directory("2/etc");
+  ASSERT_TRUE(Apply({Opaque("etc"), Opaque(".")}).ok());
+  EXPECT_EQ(Attribute("2/etc", kOpaque), "y");
+  EXPECT_EQ(Attribute("2", kOpaque), "y");
+}
+
+TEST_F(DeferredTest, ImpliedFoldersTakeOverEverythingFromTheTopmostLayerThatShowsThem) {
+  Directory("0/tmp", 01777);
+  Directory("0/root/a", 0700);
+  Directory("1/root/a", 0750);
+  ASSERT_EQ(chown((directory_ / "1/root/a").c_str(), 12, 34), 0);
+  ASSERT_EQ(setxattr((directory_ / "1/root/a").c_str(), "user.note", "hi", 2, 0), 0);
+  ASSERT_EQ(setxattr((directory_ / "1/root/a").c_str(), kOpaque, "y", 1, 0), 0);
+  SetTime("1/root/a", 1000);
+  Directory("2/root/a");
+  Directory("2/tmp");
+  ASSERT_TRUE(Apply({Inherit("tmp"), Inherit("root/a")}).ok());
+  EXPECT_EQ(Mode("2/tmp"), 01777u);
+  EXPECT_EQ(Mode("2/root/a"), 0750u);
+  EXPECT_EQ(Stat("2/root/a").st_uid, 12u);
+  EXPECT_EQ(Stat("2/root/a").st_gid, 34u);
+  EXPECT_EQ(Stat("2/root/a").st_mtim.tv_sec, 1000);
+  EXPECT_EQ(Stat("2/root/a").st_mtim.tv_nsec, 7);
+  EXPECT_EQ(Attribute("2/root/a", "user.note"), "hi");
+  EXPECT_EQ(Attribute("2/root/a", kOpaque), "absent") << "it would hide what lies below";
+}
+
+TEST_F(DeferredTest, TheRootItselfCanBeImplied) {
+  ASSERT_EQ(chmod((directory_ / "1").c_str(), 0711), 0);
+  ASSERT_TRUE(Apply({Inherit(".")}).ok());
+  EXPECT_EQ(Mode("2"), 0711u);
+}
+
+TEST_F(DeferredTest, WhatIsHiddenBelowIsNotTakenOver) {
+  for (const std::string name : {"gone", "file", "dir/under"}) {
+    Directory("0/" + name, 0700);
+    Directory("2/" + name);
+  }
+  Whiteout("1/gone");
+  File("1/file", "now a file");
+  Directory("1/dir");
+  ASSERT_EQ(setxattr((directory_ / "1/dir").c_str(), kOpaque, "y", 1, 0), 0);
+  ASSERT_TRUE(Apply({Inherit("gone"), Inherit("file"), Inherit("dir/under")}).ok());
+  EXPECT_EQ(Mode("2/gone"), 0755u);
+  EXPECT_EQ(Mode("2/file"), 0755u);
+  EXPECT_EQ(Mode("2/dir/under"), 0755u);
+}
+
+TEST_F(DeferredTest, AnOpaqueFolderOfTheLayerItselfHidesToo) {
+  Directory("0/a/b", 0700);
+  Directory("2/a/b");
+  ASSERT_TRUE(Apply({Inherit("a/b"), Opaque("a")}).ok());
+  EXPECT_EQ(Mode("2/a/b"), 0755u);
+}
+
+TEST_F(DeferredTest, AFolderThatIsNewEverywhereStays) {
+  Directory("2/new");
+  ASSERT_TRUE(Apply({Inherit("new")}).ok());
+  EXPECT_EQ(Mode("2/new"), 0755u);
+}
+
+TEST_F(DeferredTest, HardLinksReachLowerLayersAndKeepTheFoldersTime) {
+  Directory("0/bin");
+  File("0/bin/tool", "old");
+  Directory("2/bin");
+  SetTime("2/bin", 2000);
+  ASSERT_TRUE(Apply({Link("bin/alias", "bin/tool")}).ok());
+  EXPECT_EQ(base::ReadFile(directory_ / "2/bin/alias").value(), "old");
+  EXPECT_EQ(Stat("2/bin/alias").st_ino, Stat("0/bin/tool").st_ino);
+  EXPECT_EQ(Stat("2/bin").st_mtim.tv_sec, 2000);
+}
+
+TEST_F(DeferredTest, HardLinksPreferTheLayerItself) {
+  File("0/tool", "old");
+  File("2/tool", "new");
+  ASSERT_TRUE(Apply({Link("alias", "tool")}).ok());
+  EXPECT_EQ(base::ReadFile(directory_ / "2/alias").value(), "new");
+}
+
+TEST_F(DeferredTest, HardLinksToWhatIsNotThereFail) {
+  File("0/deleted", "x");
+  Whiteout("1/deleted");
+  File("0/deleted-here", "x");
+  Whiteout("2/deleted-here");
+  EXPECT_TRUE(absl::IsNotFound(Apply({Link("a", "none")})));
+  EXPECT_TRUE(absl::IsNotFound(Apply({Link("a", "deleted")})));
+  EXPECT_TRUE(absl::IsNotFound(Apply({Link("a", "deleted-here")})));
+  Directory("0/folder");
+  EXPECT_FALSE(Apply({Link("a", "folder")}).ok());
+  File("2/there", "x");
+  File("0/source", "x");
+  EXPECT_FALSE(Apply({Link("there", "source")}).ok());
+}
+
+TEST_F(DeferredTest, ALinkToASymlinkLinksTheSymlink) {
+  ASSERT_EQ(symlink("/etc/passwd", (directory_ / "0/s").c_str()), 0);
+  ASSERT_TRUE(Apply({Link("alias", "s")}).ok());
+  EXPECT_TRUE(S_ISLNK(Stat("2/alias").st_mode));
+}
+
+TEST_F(DeferredTest, SymlinksLeadNowhere) {
+  Directory("outside", 0700);
+  File("outside/secret", "x");
+  const std::string outside = directory_ / "outside";
+  ASSERT_EQ(symlink(outside.c_str(), (directory_ / "2/out").c_str()), 0);
+  ASSERT_EQ(symlink(outside.c_str(), (directory_ / "0/low").c_str()), 0);
+  Directory("0/out", 0700);
+  EXPECT_FALSE(Apply({Opaque("out")}).ok());
+  EXPECT_FALSE(Apply({Inherit("out")}).ok());
+  EXPECT_FALSE(Apply({Link("out/new", "out/secret")}).ok());
+  EXPECT_FALSE(Apply({Link("new", "low/secret")}).ok());
+  EXPECT_FALSE(Apply({Link("new", "out/secret")}).ok());
+  EXPECT_EQ(Attribute("outside", kOpaque), "absent");
+  EXPECT_EQ(base::ListDirectory(outside)->size(), 1u);
+  // A lower symlink of the folder's name is no folder.
+  Directory("2/low");
+  ASSERT_TRUE(Apply({Inherit("low")}).ok());
+  EXPECT_EQ(Mode("2/low"), 0755u);
+}
+
+TEST_F(DeferredTest, ParentsOutsideAreRefused) {
+  File("2/x", "x");
+  EXPECT_FALSE(Apply({Link("../escaped", "x")}).ok());
+  EXPECT_FALSE(base::Exists(directory_ / "escaped"));
+  EXPECT_FALSE(Apply({Opaque("../0")}).ok());
+}
+
+}  // namespace
+}  // namespace imageservice

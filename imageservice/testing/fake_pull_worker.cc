@@ -1,0 +1,198 @@
+// A pull worker without a registry, for tests. The tag of the reference says what to do:
+// "<layers>.<behaviour>", such as "abc.ok". Each letter (a to f) is a layer; layers with the same
+// letters below them are the same; "_" stands for none. Files in the directory $FAKE_DIR tell the
+// test what happens: every worker appends a line to `starts`, and `gate` is a FIFO that the
+// behaviour "gate" waits for.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "base/files.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "imageservice/worker/protocol.h"
+
+namespace imageservice::worker {
+namespace {
+
+std::string DiffId(char layer) { return std::string(64, layer); }
+
+std::string ChainId(const std::string& letters) {
+  return letters.size() == 1 ? DiffId(letters[0]) : letters + std::string(64 - letters.size(), '0');
+}
+
+class FakeWorker {
+ public:
+  FakeWorker() : channel_(base::UniqueFd(kWorkerSocket)) {}
+
+  absl::Status Run() {
+    ASSIGN_OR_RETURN(const DaemonMessage first, Receive());
+    request_ = std::get<PullRequest>(first);
+    const size_t dot = request_.tag.find('.');
+    letters_ = request_.tag.substr(0, dot);
+    std::erase(letters_, '_');
+    behaviour_ = request_.tag.substr(dot + 1);
+    Note(behaviour_);
+    if (behaviour_ == "unreachable" || behaviour_ == "denied") {
+      return Send(Failed{behaviour_ == "denied"
+                             ? absl::PermissionDeniedError("pull it: denied")
+                             : absl::UnavailableError("pull it: connection refused")});
+    }
+    if (behaviour_ == "mute") {
+      pause();
+    }
+    if (behaviour_ == "garbage") {
+      return channel_.Send(base::Context(), "{not json");
+    }
+    Send(Token{.endpoint = 0, .token = "a-token", .expires_at = 4102444800}).IgnoreError();
+    RETURN_IF_ERROR(Send(Document()));
+    if (behaviour_ == "resolves-twice") {
+      RETURN_IF_ERROR(Send(Document()));
+    }
+    if (behaviour_ == "early-done") {
+      return Send(Done{});
+    }
+    RETURN_IF_ERROR(Ask());
+    RETURN_IF_ERROR(Answers());
+    return behaviour_ == "silent-end" ? absl::OkStatus() : Send(Done{});
+  }
+
+ private:
+  void Note(std::string_view line) const {
+    std::FILE* file = std::fopen(base::StrCat(std::getenv("FAKE_DIR"), "/starts").c_str(), "a");
+    const std::string& token = request_.endpoints.front().bearer_token;
+    std::fprintf(file, "%s %s\n", std::string(line).c_str(), token.empty() ? "-" : token.c_str());
+    std::fclose(file);
+  }
+
+  absl::Status Send(const WorkerMessage& message) {
+    return channel_.Send(base::Context(), Encode(message));
+  }
+
+  absl::StatusOr<DaemonMessage> Receive() {
+    ASSIGN_OR_RETURN(const std::string json, channel_.Receive(base::Context()));
+    return ParseDaemonMessage(json);
+  }
+
+  Resolved Document() const {
+    std::string diff_ids;
+    for (const char letter : letters_) {
+      diff_ids += base::StrCat(diff_ids.empty() ? "" : ",", "\"sha256:", DiffId(letter), "\"");
+    }
+    Resolved resolved;
+    resolved.config = base::StrCat(R"({"config":{"User":"1002:1","Cmd":["/bin/sh"]},"rootfs":)",
+                                   R"({"type":"layers","diff_ids":[)", diff_ids, "]}}");
+    resolved.manifest = "{}";
+    resolved.media_type = "application/vnd.oci.image.manifest.v1+json";
+    resolved.image_id = letters_ + std::string(64 - letters_.size(), 'd');
+    resolved.manifest_digest = "sha256:" + resolved.image_id;
+    if (!request_.digest.empty() && behaviour_ != "wrong-digest") {
+      resolved.manifest_digest = request_.digest;
+    }
+    resolved.index_digest = "sha256:" + std::string(64, '9');
+    resolved.endpoint = behaviour_ == "wrong-endpoint" ? 77 : 0;
+    return resolved;
+  }
+
+  absl::Status Ask() {
+    for (size_t i = 0; i < letters_.size(); ++i) {
+      LayerQuestion question;
+      question.index = static_cast<int>(i);
+      question.chain_id = ChainId(letters_.substr(0, i + 1));
+      question.parent = i == 0 ? "" : ChainId(letters_.substr(0, i));
+      question.diff_id = DiffId(letters_[i]);
+      if (behaviour_ == "wrong-diff-id" && i == 1) {
+        question.diff_id = std::string(64, '7');
+      }
+      if (behaviour_ == "wrong-parent" && i == 1) {
+        question.parent = std::string(64, '7');
+      }
+      question.digest = "sha256:" + question.diff_id;
+      RETURN_IF_ERROR(Send(question));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Answers() {
+    for (size_t settled = 0; settled < letters_.size();) {
+      ASSIGN_OR_RETURN(const DaemonMessage message, Receive());
+      const LayerAnswer answer = std::get<LayerAnswer>(message);
+      Note(base::StrCat(behaviour_, "-", answer.index, "-",
+                        answer.decision == LayerDecision::kHave    ? "have"
+                        : answer.decision == LayerDecision::kFetch ? "fetch"
+                                                                   : "wait"));
+      if (answer.decision == LayerDecision::kFetch) {
+        RETURN_IF_ERROR(Fetch(static_cast<size_t>(answer.index)));
+      }
+      settled += answer.decision == LayerDecision::kWait ? 0 : 1;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Fetch(size_t index) {
+    const std::string name = base::StrCat(index + 1);
+    const std::string directory = base::StrCat(request_.staging_directory, "/", name);
+    if (mkdir(directory.c_str(), 0755) != 0) {
+      return base::ErrnoStatus(errno, "mkdir");
+    }
+    RETURN_IF_ERROR(base::ReplaceFile(directory + "/file-" + letters_[index],
+                                      letters_.substr(0, index + 1), 0644,
+                                      base::Durability::kVolatile));
+    LayerDone done;
+    done.index = static_cast<int>(index);
+    done.chain_id = ChainId(letters_.substr(0, index + 1));
+    done.directory = name;
+    done.bytes = 4096;
+    done.inodes = 2;
+    RETURN_IF_ERROR(Misbehave(index, directory, &done));
+    return Send(done);
+  }
+
+  absl::Status Misbehave(size_t index, const std::string& directory, LayerDone* done) {
+    if (behaviour_ == "gate") {
+      const std::string gate = base::StrCat(std::getenv("FAKE_DIR"), "/gate");
+      base::UniqueFd opened(open(gate.c_str(), O_RDONLY | O_CLOEXEC));
+    } else if (behaviour_ == "hang") {
+      pause();
+    } else if (behaviour_ == "crash" && index == letters_.size() - 1) {
+      std::abort();
+    } else if (behaviour_ == "wrong-directory") {
+      done->directory = "77";
+    } else if (behaviour_ == "wrong-chain") {
+      done->chain_id = std::string(64, '7');
+    } else if (behaviour_ == "twice") {
+      RETURN_IF_ERROR(Send(*done));
+    } else if (behaviour_ == "no-directory") {
+      RETURN_IF_ERROR(base::RemoveTree(directory));
+      RETURN_IF_ERROR(base::ReplaceFile(directory, "", 0644, base::Durability::kVolatile));
+    } else if (behaviour_ == "missing-link") {
+      done->deferred = {
+          {.kind = DeferredOperation::Kind::kHardLink, .path = "x", .target = "none"}};
+    } else if (behaviour_ == "links" && index == 1) {
+      done->deferred = {{.kind = DeferredOperation::Kind::kHardLink,
+                         .path = "link",
+                         .target = base::StrCat("file-", std::string(1, letters_[0]))}};
+    }
+    return absl::OkStatus();
+  }
+
+  Channel channel_;
+  PullRequest request_;
+  std::string letters_;
+  std::string behaviour_;
+};
+
+}  // namespace
+}  // namespace imageservice::worker
+
+int main() {
+  const absl::Status status = imageservice::worker::FakeWorker().Run();
+  return status.ok() ? 0 : 1;
+}
