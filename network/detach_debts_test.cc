@@ -66,8 +66,8 @@ TEST_F(DetachDebtsTest, ListTellsAttemptsErrorAndNextTime) {
 }
 
 TEST_F(DetachDebtsTest, PausesGrowUpToTheLongest) {
-  debts_.emplace(network_,
-                 DetachDebts::Backoff{.first = absl::Milliseconds(1), .longest = absl::Hours(1)});
+  debts_ = std::make_unique<DetachDebts>(
+      network_, DetachDebts::Backoff{.first = absl::Milliseconds(1), .longest = absl::Hours(1)});
   Add(pod_);
   // 1 ms doubled ten times is more than a second.
   EXPECT_TRUE(Eventually(
