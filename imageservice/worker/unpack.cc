@@ -175,8 +175,12 @@ absl::Status AddEntry(struct archive* archive, archive_entry* entry, const std::
       return tree->CompleteFile(file.get(), metadata);
     }
     case AE_IFLNK: {
+      // libarchive loses a target of which the old header has not one letter.
       const char* target = archive_entry_symlink(entry);
-      return tree->AddSymlink(path, target != nullptr ? target : "", metadata);
+      if (target == nullptr || *target == '\0') {
+        return absl::InvalidArgumentError("the symlink has no readable target");
+      }
+      return tree->AddSymlink(path, target, metadata);
     }
     case AE_IFCHR:
     case AE_IFBLK:

@@ -1,0 +1,194 @@
+#include "imageservice/worker/protocol.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "base/json.h"
+
+namespace imageservice::worker {
+namespace {
+
+std::string Frame(const std::string& json) {
+  std::string frame;
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    frame += static_cast<char>(json.size() >> shift & 0xff);
+  }
+  return frame + json;
+}
+
+TEST(ProtocolTest, RequestsSurviveTheirWay) {
+  PullRequest request;
+  request.reference = "quay.io/app/web:1.2";
+  request.tag = "1.2";
+  request.endpoints.push_back({"https://quay.io",
+                               "app/web",
+                               true,
+                               "CA",
+                               "CERT",
+                               "KEY",
+                               {"user", "pass\"word", "identity", "registry"},
+                               "cached"});
+  request.platform = {"linux", "arm64", "v8"};
+  request.limits = {12, 34, 5};
+  request.staging_directory = "/staging/7";
+  const auto message = ParseDaemonMessage(Encode(DaemonMessage(request)));
+  ASSERT_TRUE(message.ok()) << message.status();
+  const PullRequest& read = std::get<PullRequest>(*message);
+  EXPECT_EQ(Encode(DaemonMessage(read)), Encode(DaemonMessage(request)));
+  EXPECT_EQ(read.endpoints[0].credentials.password, "pass\"word");
+  EXPECT_EQ(read.limits.max_layer_bytes, 12u);
+}
+
+TEST(ProtocolTest, AnswersSurviveTheirWay) {
+  for (const LayerDecision decision :
+       {LayerDecision::kHave, LayerDecision::kWait, LayerDecision::kFetch}) {
+    const auto message = ParseDaemonMessage(Encode(DaemonMessage(LayerAnswer{3, decision})));
+    ASSERT_TRUE(message.ok());
+    EXPECT_EQ(std::get<LayerAnswer>(*message).index, 3);
+    EXPECT_EQ(std::get<LayerAnswer>(*message).decision, decision);
+  }
+}
+
+TEST(ProtocolTest, WorkerMessagesSurviveTheirWay) {
+  const std::string id(64, 'a');
+  const WorkerMessage messages[] = {
+      Progress{1, 2},
+      Token{0, "secret", 1234},
+      Warning{"careful"},
+      Resolved{"sha256:1", "", "type", "{\"a\":\n1}", "config\t", id, 1},
+      LayerQuestion{0, id, "", id, "sha256:2", 99},
+      LayerDone{0, id, "1", 4096, 3, {}},
+      Done{},
+      Failed{absl::NotFoundError("gone")},
+  };
+  for (const WorkerMessage& message : messages) {
+    const auto read = ParseWorkerMessage(Encode(message));
+    ASSERT_TRUE(read.ok()) << Encode(message) << read.status();
+    EXPECT_EQ(read->index(), message.index());
+    EXPECT_EQ(Encode(*read), Encode(message));
+  }
+}
+
+TEST(ProtocolTest, DeferredPathsMayBeAnyBytes) {
+  LayerDone done{0, std::string(64, 'a'), "1", 0, 0, {}};
+  const std::string path = "caf\xe9/100%/\n\xff";
+  done.deferred.push_back({DeferredOperation::Kind::kHardLink, path, "t%41"});
+  done.deferred.push_back({DeferredOperation::Kind::kCopyMetadata, ".", ""});
+  done.deferred.push_back({DeferredOperation::Kind::kOpaque, "a", ""});
+  const auto read = ParseWorkerMessage(Encode(WorkerMessage(done)));
+  ASSERT_TRUE(read.ok()) << read.status();
+  const auto& deferred = std::get<LayerDone>(*read).deferred;
+  ASSERT_EQ(deferred.size(), 3u);
+  EXPECT_EQ(deferred[0].path, path);
+  EXPECT_EQ(deferred[0].target, "t%41");
+  EXPECT_EQ(deferred[1].path, ".");
+  EXPECT_EQ(deferred[2].kind, DeferredOperation::Kind::kOpaque);
+}
+
+TEST(ProtocolTest, RejectsDeferredPathsThatClimb) {
+  for (const char* path :
+       {"/etc", "..", "a/../b", "a//b", "./a", "a/", "", "%2e%2e/x", "a%00b", "a%4", "%", "%zz"}) {
+    const base::Json json = {{"type", "layer_done"},
+                             {"index", 0},
+                             {"chain_id", std::string(64, 'a')},
+                             {"directory", "1"},
+                             {"deferred", {{"opaque", path}}}};
+    EXPECT_FALSE(ParseWorkerMessage(base::DumpJson(json)).ok()) << path;
+  }
+}
+
+TEST(ProtocolTest, RejectsFolderNamesThatAreNoNumbers) {
+  for (const char* name : {"", "..", "1/2", "a", "99999999999"}) {
+    const base::Json json = {{"type", "layer_done"},
+                             {"index", 0},
+                             {"chain_id", std::string(64, 'a')},
+                             {"directory", name}};
+    EXPECT_FALSE(ParseWorkerMessage(base::DumpJson(json)).ok()) << name;
+  }
+}
+
+TEST(ProtocolTest, RejectsMalformedMessages) {
+  for (const char* text : {"", "[]", "{}", "7", R"({"type":"nothing"})", R"({"type":"layer"})",
+                           R"({"type":"progress","done":-1})", R"({"type":"error","code":0})",
+                           R"({"type":"error","code":99})"}) {
+    EXPECT_FALSE(ParseWorkerMessage(text).ok()) << text;
+  }
+  EXPECT_FALSE(ParseDaemonMessage(R"({"type":"answer","index":-1,"decision":"have"})").ok());
+  EXPECT_FALSE(ParseDaemonMessage(R"({"type":"answer","index":0,"decision":"no"})").ok());
+}
+
+TEST(FrameReaderTest, PutsFramesTogetherFromSingleBytes) {
+  const std::string bytes = Frame("one") + Frame("") + Frame("three");
+  FrameReader reader;
+  std::vector<std::string> frames;
+  for (const char c : bytes) {
+    reader.Append(std::string_view(&c, 1));
+    for (auto next = reader.Next(); next.ok() && next->has_value(); next = reader.Next()) {
+      frames.push_back(**next);
+    }
+  }
+  EXPECT_EQ(frames, (std::vector<std::string>{"one", "", "three"}));
+  EXPECT_FALSE(reader.InFrame());
+}
+
+TEST(FrameReaderTest, RefusesAFrameThatIsTooLongBeforeItArrives) {
+  FrameReader reader(10);
+  reader.Append(std::string("\0\0\0\x0b", 4));
+  EXPECT_EQ(reader.Next().status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+class ChannelTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    int sockets[2];
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+    left_ = std::make_unique<Channel>(base::UniqueFd(sockets[0]));
+    right_ = std::make_unique<Channel>(base::UniqueFd(sockets[1]));
+  }
+  std::unique_ptr<Channel> left_;
+  std::unique_ptr<Channel> right_;
+};
+
+TEST_F(ChannelTest, CarriesAMessageLargerThanTheSocketsBuffer) {
+  const std::string big(8 << 20, 'x');
+  std::thread sender([&] { EXPECT_TRUE(left_->Send(base::Context(), big).ok()); });
+  const auto received = right_->Receive(base::Context());
+  sender.join();
+  ASSERT_TRUE(received.ok()) << received.status();
+  EXPECT_EQ(*received, big);
+}
+
+TEST_F(ChannelTest, TellsAnEndFromACut) {
+  left_.reset();
+  EXPECT_EQ(right_->Receive(base::Context()).status().code(), absl::StatusCode::kOutOfRange);
+
+  int sockets[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+  Channel cut{base::UniqueFd(sockets[0])};
+  ASSERT_EQ(write(sockets[1], "\0\0", 2), 2);
+  close(sockets[1]);
+  EXPECT_EQ(cut.Receive(base::Context()).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(ChannelTest, ReceiveEndsWithItsDeadline) {
+  const base::Context ctx = base::Context().WithTimeout(absl::Milliseconds(20));
+  EXPECT_EQ(right_->Receive(ctx).status().code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(ChannelTest, SendToAPeerThatDoesNotReadEndsWithItsDeadline) {
+  const base::Context ctx = base::Context().WithTimeout(absl::Milliseconds(50));
+  EXPECT_EQ(left_->Send(ctx, std::string(8 << 20, 'x')).code(),
+            absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(ChannelTest, SendToNobodyIsUnavailable) {
+  right_.reset();
+  EXPECT_EQ(left_->Send(base::Context(), "x").code(), absl::StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace imageservice::worker

@@ -1,0 +1,105 @@
+#include "imageservice/worker/test_daemon.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <utility>
+
+#include "base/strings.h"
+
+namespace imageservice::worker {
+
+TestDaemon::TestDaemon() {
+  if (mkdir(staging().c_str(), 0700) != 0) {
+    abort();
+  }
+}
+
+PullRequest TestDaemon::Request(const std::string& url, const std::string& repository,
+                                const std::string& tag) const {
+  PullRequest request;
+  request.reference = base::StrCat("test.io/", repository, ":", tag);
+  request.tag = tag;
+  Endpoint endpoint;
+  endpoint.base_url = url;
+  endpoint.repository = repository;
+  request.endpoints.push_back(endpoint);
+  request.platform = {"linux", "amd64", ""};
+  request.limits = {1 << 30, 100'000, 3};
+  request.staging_directory = staging();
+  return request;
+}
+
+void TestDaemon::StartWorker() {
+  int sockets[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) {
+    abort();
+  }
+  channel_ = std::make_unique<Channel>(base::UniqueFd(sockets[0]));
+  const base::UniqueFd theirs(sockets[1]);
+  base::Command command;
+  command.argv = {CRISP_PULL_BINARY};
+  command.env = {"ASAN_OPTIONS=detect_leaks=0"};
+  command.stderr_fd = 2;
+  command.extra_fds = {{kWorkerSocket, theirs.get()}};
+  absl::StatusOr<base::Subprocess> process = base::Subprocess::Spawn(command);
+  if (!process.ok()) {
+    abort();
+  }
+  process_ = *std::move(process);
+}
+
+PullOutcome TestDaemon::Converse(const PullRequest& request, const Decide& decide) {
+  PullOutcome outcome;
+  const base::Context ctx = base::Context().WithTimeout(absl::Seconds(60));
+  channel_->Send(ctx, Encode(DaemonMessage(request))).IgnoreError();
+  for (;;) {
+    const absl::StatusOr<std::string> json = channel_->Receive(ctx);
+    if (!json.ok()) {
+      outcome.status = json.status();
+      return outcome;
+    }
+    absl::StatusOr<WorkerMessage> message = ParseWorkerMessage(*json);
+    if (!message.ok()) {
+      outcome.status = message.status();
+      return outcome;
+    }
+    if (auto* progress = std::get_if<Progress>(&*message)) outcome.progress = *progress;
+    if (auto* token = std::get_if<Token>(&*message)) outcome.tokens.push_back(*token);
+    if (auto* warning = std::get_if<Warning>(&*message))
+      outcome.warnings.push_back(warning->message);
+    if (auto* resolved = std::get_if<Resolved>(&*message)) outcome.resolved = *resolved;
+    if (auto* done = std::get_if<LayerDone>(&*message)) outcome.layers[done->index] = *done;
+    if (auto* question = std::get_if<LayerQuestion>(&*message)) {
+      outcome.questions.push_back(*question);
+      for (const LayerAnswer& answer : decide(*question)) {
+        channel_->Send(ctx, Encode(DaemonMessage(answer))).IgnoreError();
+      }
+    }
+    if (auto* failed = std::get_if<Failed>(&*message)) {
+      outcome.status = failed->status;
+      return outcome;
+    }
+    if (std::holds_alternative<Done>(*message)) {
+      outcome.status = absl::OkStatus();
+      return outcome;
+    }
+  }
+}
+
+PullOutcome TestDaemon::Pull(const PullRequest& request) {
+  StartWorker();
+  PullOutcome outcome = Converse(request, [](const LayerQuestion& question) {
+    return std::vector<LayerAnswer>{{question.index, LayerDecision::kFetch}};
+  });
+  process_->Wait(base::Context().WithTimeout(absl::Seconds(10))).IgnoreError();
+  return outcome;
+}
+
+std::string TestDaemon::LayerPath(const PullOutcome& outcome, int index) const {
+  const auto found = outcome.layers.find(index);
+  return base::StrCat(staging(), "/",
+                      found == outcome.layers.end() ? "missing" : found->second.directory);
+}
+
+}  // namespace imageservice::worker

@@ -1,0 +1,58 @@
+// For tests: the daemon's side of a pull, with the real crisp-pull on the other.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/subprocess.h"
+#include "imageservice/worker/protocol.h"
+#include "imageservice/worker/test_archive.h"
+
+namespace imageservice::worker {
+
+// All that a worker said.
+struct PullOutcome {
+  absl::Status status = absl::UnknownError("the worker said neither done nor error");
+  std::optional<Resolved> resolved;
+  std::vector<LayerQuestion> questions;
+  std::map<int, LayerDone> layers;
+  std::vector<Token> tokens;
+  std::vector<std::string> warnings;
+  Progress progress;
+};
+
+class TestDaemon {
+ public:
+  TestDaemon();
+
+  // A request for `name`:`tag` from one endpoint.
+  PullRequest Request(const std::string& url, const std::string& repository,
+                      const std::string& tag) const;
+
+  // Starts a worker without talking to it.
+  void StartWorker();
+  // Sends the request to it and answers its questions until it ends.
+  using Decide = std::function<std::vector<LayerAnswer>(const LayerQuestion&)>;
+  PullOutcome Converse(const PullRequest& request, const Decide& decide);
+
+  // A whole pull that fetches every layer.
+  PullOutcome Pull(const PullRequest& request);
+
+  // The path of an unpacked layer.
+  std::string LayerPath(const PullOutcome& outcome, int index) const;
+  std::string staging() const { return directory_.path() + "/staging"; }
+  Channel& channel() { return *channel_; }
+  void CloseChannel() { channel_.reset(); }
+  base::Subprocess& process() { return *process_; }
+
+ private:
+  TempDirectory directory_;
+  std::unique_ptr<Channel> channel_;
+  std::optional<base::Subprocess> process_;
+};
+
+}  // namespace imageservice::worker

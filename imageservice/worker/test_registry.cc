@@ -1,0 +1,336 @@
+#include "imageservice/worker/test_registry.h"
+
+#include <arpa/inet.h>
+#include <crypt.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "base/files.h"
+#include "base/json.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "imageservice/worker/digest.h"
+
+namespace imageservice::worker {
+namespace {
+
+using base::Json;
+
+void MustWrite(const std::string& path, const std::string& bytes) {
+  if (!base::ReplaceFile(path, bytes, 0600, base::Durability::kVolatile).ok()) {
+    abort();
+  }
+}
+
+int Listen(int* port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof(address);
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) != 0 || listen(fd, 16) != 0 ||
+      getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) {
+    abort();
+  }
+  *port = ntohs(address.sin_port);
+  return fd;
+}
+
+bool CanConnect(int port) {
+  const base::UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  return connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+}
+
+// A line of an htpasswd file with bcrypt, the only scheme the registry takes.
+std::string PasswordLine(const std::string& password) {
+  crypt_data data = {};
+  const char* hash = crypt_r(password.c_str(), "$2y$05$abcdefghijklmnopqrstuu", &data);
+  return base::StrCat("crisp:", hash, "\n");
+}
+
+Json Descriptor(const TestLayout::Blob& blob) {
+  return {{"mediaType", blob.media_type}, {"digest", blob.digest}, {"size", blob.size}};
+}
+
+// A certificate for 127.0.0.1, signed by itself, in cert.pem, with key.pem.
+absl::Status MakeCertificate(const std::string& directory) {
+  base::Command command;
+  command.argv = {"/usr/bin/openssl",
+                  "req",
+                  "-x509",
+                  "-newkey",
+                  "rsa:2048",
+                  "-nodes",
+                  "-days",
+                  "2",
+                  "-subj",
+                  "/CN=127.0.0.1",
+                  "-addext",
+                  "subjectAltName=IP:127.0.0.1",
+                  "-keyout",
+                  directory + "/key.pem",
+                  "-out",
+                  directory + "/cert.pem"};
+  command.env = {"PATH=/usr/bin:/bin"};
+  const base::Context ctx = base::Context().WithTimeout(absl::Seconds(60));
+  ASSIGN_OR_RETURN(const base::CommandResult result, base::RunCommand(ctx, command));
+  return result.exit.code == 0 ? absl::OkStatus() : absl::UnknownError(result.err);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TestRegistry>> TestRegistry::Start(const std::string& password,
+                                                                  Scheme scheme) {
+  auto registry = std::unique_ptr<TestRegistry>(new TestRegistry());
+  const std::string& path = registry->directory_.path();
+  close(Listen(&registry->port_));
+  registry->password_ = password;
+  std::string config = base::StrCat(
+      "version: 0.1\nlog: {level: error}\nstorage:\n  filesystem: {rootdirectory: ", path,
+      "/data}\nhttp:\n  addr: '", registry->host(), "'\n");
+  if (scheme == Scheme::kHttps) {
+    registry->scheme_ = "https://";
+    RETURN_IF_ERROR(MakeCertificate(path));
+    config += base::StrCat("  tls: {certificate: ", path, "/cert.pem, key: ", path, "/key.pem}\n");
+  }
+  if (!password.empty()) {
+    MustWrite(path + "/htpasswd", PasswordLine(password));
+    config += base::StrCat("auth:\n  htpasswd: {realm: test, path: ", path, "/htpasswd}\n");
+  }
+  MustWrite(path + "/config.yml", config);
+  base::Command command;
+  command.argv = {"/usr/bin/docker-registry", "serve", path + "/config.yml"};
+  ASSIGN_OR_RETURN(registry->process_, base::Subprocess::Spawn(command));
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (!CanConnect(registry->port_)) {
+    base::ExitState state;
+    if (registry->process_->TryReap(&state) || absl::Now() > deadline) {
+      return absl::UnavailableError("the registry does not start");
+    }
+    sched_yield();
+  }
+  return registry;
+}
+
+std::string TestRegistry::certificate() const {
+  return base::ReadFile(directory_.path() + "/cert.pem").value_or("");
+}
+
+std::string TestRegistry::host() const { return base::StrCat("127.0.0.1:", port_); }
+
+absl::Status TestRegistry::Push(const std::string& path, const std::string& name,
+                                const std::vector<std::string>& options) {
+  base::Command command;
+  command.argv = {"/usr/bin/skopeo", "--insecure-policy",       "copy",
+                  "--quiet",         "--dest-tls-verify=false", "--preserve-digests"};
+  if (!password_.empty()) {
+    command.argv.push_back("--dest-creds=crisp:" + password_);
+  }
+  for (const std::string& option : options) {
+    if (option.starts_with("--format")) {
+      std::erase(command.argv, "--preserve-digests");
+    }
+    command.argv.push_back(option);
+  }
+  command.argv.push_back("oci:" + path + ":image");
+  command.argv.push_back(base::StrCat("docker://", host(), "/", name));
+  command.env = {"HOME=" + directory_.path(), "PATH=/usr/bin:/bin"};
+  const base::Context ctx = base::Context().WithTimeout(absl::Seconds(60));
+  ASSIGN_OR_RETURN(const base::CommandResult result, base::RunCommand(ctx, command));
+  return result.exit.code == 0 ? absl::OkStatus() : absl::UnknownError(result.err);
+}
+
+TestLayout::TestLayout(std::string path) : path_(std::move(path)) {
+  if (!base::MakeDirectories(path_ + "/blobs/sha256").ok()) {
+    abort();
+  }
+  MustWrite(path_ + "/oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
+}
+
+TestLayout::Blob TestLayout::AddBlob(const std::string& bytes, const std::string& media_type) {
+  const std::string hex = Sha256Hex(bytes);
+  MustWrite(base::StrCat(path_, "/blobs/sha256/", hex), bytes);
+  blobs_["sha256:" + hex] = bytes;
+  return {media_type, "sha256:" + hex, bytes.size()};
+}
+
+TestLayout::Blob TestLayout::AddImage(const std::vector<Layer>& layers, const std::string& os,
+                                      const std::string& architecture) {
+  Json diff_ids = Json::array();
+  Json descriptors = Json::array();
+  for (const Layer& layer : layers) {
+    diff_ids.push_back("sha256:" + Sha256Hex(layer.archive));
+    descriptors.push_back(Descriptor(AddBlob(layer.blob, layer.media_type)));
+  }
+  const Json config = {{"os", os},
+                       {"architecture", architecture},
+                       {"config", {{"Cmd", {"/bin/true"}}}},
+                       {"rootfs", {{"type", "layers"}, {"diff_ids", diff_ids}}}};
+  const Blob config_blob =
+      AddBlob(base::DumpJson(config), "application/vnd.oci.image.config.v1+json");
+  const Json manifest = {{"schemaVersion", 2},
+                         {"mediaType", "application/vnd.oci.image.manifest.v1+json"},
+                         {"config", Descriptor(config_blob)},
+                         {"layers", descriptors}};
+  return AddBlob(base::DumpJson(manifest), "application/vnd.oci.image.manifest.v1+json");
+}
+
+TestLayout::Blob TestLayout::AddIndex(const std::map<std::string, Blob>& images) {
+  Json manifests = Json::array();
+  for (const auto& [architecture, blob] : images) {
+    Json entry = Descriptor(blob);
+    entry["platform"] = {{"os", "linux"}, {"architecture", architecture}};
+    manifests.push_back(entry);
+  }
+  const Json index = {{"schemaVersion", 2},
+                      {"mediaType", "application/vnd.oci.image.index.v1+json"},
+                      {"manifests", manifests}};
+  return AddBlob(base::DumpJson(index), "application/vnd.oci.image.index.v1+json");
+}
+
+void TestLayout::Finish(const Blob& root) {
+  Json entry = Descriptor(root);
+  entry["annotations"] = {{"org.opencontainers.image.ref.name", "image"}};
+  MustWrite(path_ + "/index.json",
+            base::DumpJson(Json{{"schemaVersion", 2}, {"manifests", Json::array({entry})}}));
+}
+
+TestLayout::Layer PlainLayer(const std::vector<TarEntry>& entries) {
+  const std::string archive = Tar(entries);
+  return {archive, archive, "application/vnd.oci.image.layer.v1.tar"};
+}
+
+TestLayout::Layer GzipLayer(const std::vector<TarEntry>& entries) {
+  const std::string archive = Tar(entries);
+  return {archive, Gzip(archive), "application/vnd.oci.image.layer.v1.tar+gzip"};
+}
+
+TestLayout::Layer ZstdLayer(const std::vector<TarEntry>& entries) {
+  const std::string archive = Tar(entries);
+  return {archive, Zstd(archive), "application/vnd.oci.image.layer.v1.tar+zstd"};
+}
+
+TestServer::TestServer(Handler handler) : handler_(std::move(handler)) {
+  listener_ = Listen(&port_);
+  thread_ = std::thread([this] { Accept(); });
+}
+
+TestServer::~TestServer() {
+  shutdown(listener_, SHUT_RDWR);
+  thread_.join();
+  close(listener_);
+  std::vector<std::thread> workers;
+  {
+    const base::MutexLock lock(&mutex_);
+    workers.swap(workers_);
+  }
+  for (std::thread& worker : workers) {
+    worker.join();
+  }
+}
+
+std::vector<TestRequest> TestServer::requests() {
+  const base::MutexLock lock(&mutex_);
+  return requests_;
+}
+
+void TestServer::Accept() {
+  for (;;) {
+    const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+    if (fd < 0) {
+      return;
+    }
+    const base::MutexLock lock(&mutex_);
+    workers_.emplace_back([this, fd] { Serve(fd); });
+  }
+}
+
+void TestServer::Serve(int fd) {
+  const base::UniqueFd connection(fd);
+  std::string bytes;
+  char buffer[4096];
+  const auto fill = [&] {
+    const ssize_t n = recv(fd, buffer, sizeof(buffer), 0);
+    if (n > 0) bytes.append(buffer, static_cast<size_t>(n));
+    return n > 0;
+  };
+  while (bytes.find("\r\n\r\n") == std::string::npos) {
+    if (!fill()) return;
+  }
+  const size_t head_end = bytes.find("\r\n\r\n");
+  TestRequest request;
+  size_t line_end = bytes.find("\r\n");
+  const std::string first = bytes.substr(0, line_end);
+  request.method = first.substr(0, first.find(' '));
+  request.target = first.substr(request.method.size() + 1);
+  request.target = request.target.substr(0, request.target.find(' '));
+  while (line_end < head_end) {
+    const size_t begin = line_end + 2;
+    line_end = bytes.find("\r\n", begin);
+    const std::string line = bytes.substr(begin, line_end - begin);
+    std::string name = line.substr(0, line.find(':'));
+    std::ranges::transform(name, name.begin(),
+                           [](unsigned char c) { return static_cast<char>(tolower(c)); });
+    request.headers[name] = line.substr(line.find(':') + 2);
+  }
+  const size_t length = request.headers.contains("content-length")
+                            ? std::stoul(request.headers["content-length"])
+                            : 0;
+  while (bytes.size() < head_end + 4 + length) {
+    if (!fill()) return;
+  }
+  request.body = bytes.substr(head_end + 4, length);
+  {
+    const base::MutexLock lock(&mutex_);
+    requests_.push_back(request);
+  }
+  const TestResponse response = handler_(request);
+  std::string answer =
+      base::StrCat("HTTP/1.1 ", response.status, " X\r\nConnection: close\r\n", "Content-Length: ",
+                   response.content_length >= 0 ? static_cast<size_t>(response.content_length)
+                                                : response.body.size(),
+                   "\r\n");
+  for (const std::string& header : response.headers) {
+    answer += header + "\r\n";
+  }
+  answer += "\r\n" + response.body;
+  for (size_t sent = 0; sent < answer.size();) {
+    const ssize_t n = send(fd, answer.data() + sent, answer.size() - sent, MSG_NOSIGNAL);
+    if (n <= 0) return;
+    sent += static_cast<size_t>(n);
+  }
+}
+
+std::optional<TestResponse> ServeLayout(const TestLayout& layout, const TestLayout::Blob& root,
+                                        const TestRequest& request) {
+  std::string digest = request.target.substr(request.target.rfind('/') + 1);
+  const bool is_manifest = request.target.starts_with("/v2/app/manifests/");
+  if (!is_manifest && !request.target.starts_with("/v2/app/blobs/")) {
+    return std::nullopt;
+  }
+  if (is_manifest && digest == "1") {
+    digest = root.digest;
+  }
+  const auto found = layout.blobs().find(digest);
+  if (found == layout.blobs().end()) {
+    return std::nullopt;
+  }
+  TestResponse response;
+  response.body = found->second;
+  if (is_manifest) {
+    response.headers = {"Content-Type: application/json", "Docker-Content-Digest: " + digest};
+  }
+  return response;
+}
+
+}  // namespace imageservice::worker
