@@ -54,6 +54,10 @@ class MainTest : public ::testing::Test {
                     directory_ + "/run",
                     "--work-cgroup",
                     cgroup_ + "/work",
+                    "--netns-dir",
+                    directory_ + "/netns",
+                    "--cni-config-dir",
+                    directory_ + "/cni",
                     "--conmon-cgroup",
                     cgroup_ + "/monitors"};
     command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
