@@ -6,8 +6,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -212,15 +212,13 @@ absl::Status AddDevice(const cri::Device& device, std::vector<DeviceNode>* devic
 
 // Of devices with one path the last stays.
 std::vector<DeviceNode> WithoutRepeats(std::vector<DeviceNode> devices) {
-  std::stable_sort(devices.begin(), devices.end(),
-                   [](const DeviceNode& a, const DeviceNode& b) { return a.path < b.path; });
-  std::vector<DeviceNode> result;
+  std::map<std::string, DeviceNode> by_path;
   for (DeviceNode& device : devices) {
-    if (!result.empty() && result.back().path == device.path) {
-      result.back() = std::move(device);
-    } else {
-      result.push_back(std::move(device));
-    }
+    by_path.insert_or_assign(device.path, std::move(device));
+  }
+  std::vector<DeviceNode> result;
+  for (auto& [path, device] : by_path) {
+    result.push_back(std::move(device));
   }
   return result;
 }

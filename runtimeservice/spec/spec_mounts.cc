@@ -1,5 +1,6 @@
 // The "mounts" part of config.json.
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -198,10 +199,15 @@ absl::StatusOr<OrderedJson> MountsPart(const SpecInput& input) {
   std::vector<MountEntry> files = PodFileMounts(input);
   DropReplaced(requested, &files);
   // Parents first; the pod's files among them, so that a volume on /etc does not hide them.
-  requested.insert(requested.begin(), files.begin(), files.end());
-  std::stable_sort(requested.begin(), requested.end(),
-                   [](const MountEntry& a, const MountEntry& b) { return Depth(a) < Depth(b); });
-  mounts.insert(mounts.end(), requested.begin(), requested.end());
+  std::multimap<ptrdiff_t, MountEntry> by_depth;  // Keeps the order of equals.
+  for (std::vector<MountEntry>* list : {&files, &requested}) {
+    for (MountEntry& mount : *list) {
+      by_depth.emplace(Depth(mount), std::move(mount));
+    }
+  }
+  for (auto& [depth, mount] : by_depth) {
+    mounts.push_back(std::move(mount));
+  }
   OrderedJson part = OrderedJson::array();
   for (MountEntry& mount : mounts) {
     part.push_back({{"destination", std::move(mount.destination)},
