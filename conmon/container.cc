@@ -325,7 +325,13 @@ bool Container::ReadPid() {
     return Fail("the runtime wrote no pid file", 0);
   }
   pidfd_ = static_cast<int>(syscall(SYS_pidfd_open, pid_, 0));
-  return pidfd_ >= 0 || Fail("pidfd_open", errno);
+  if (pidfd_ < 0) {
+    return Fail("pidfd_open", errno);
+  }
+  siginfo_t info = {};
+  const id_t init = static_cast<id_t>(pid_);
+  foreign_ = waitid(P_PID, init, &info, WEXITED | WNOHANG | WNOWAIT) != 0 && errno == ECHILD;
+  return true;
 }
 
 void Container::OpenOomCounter() {
@@ -372,12 +378,9 @@ void Container::Reap() {
 }
 
 void Container::InitVanished() {
-  Reap();
-  if (!exited_) {
-    ReadOomKills();
-    exited_ = true;
-    exit_ = {255, 0, oom_kills_, WallClock()};
-  }
+  ReadOomKills();
+  exited_ = true;
+  exit_ = {255, 0, oom_kills_, WallClock()};
 }
 
 void Container::CloseStdin() {

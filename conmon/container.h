@@ -37,8 +37,9 @@ class Container {
 
   // Reaps all children that have ended; the init's end is recorded in exit().
   void Reap();
-  // Notices the end of an init that is nobody's child here.
+  // Records the end of an init that is not our child, seen by foreign_pidfd().
   void InitVanished();
+  int foreign_pidfd() const { return foreign_ && !exited_ ? pidfd_ : -1; }
   bool exited() const { return exited_; }
   const Exit& exit() const { return exit_; }
 
@@ -85,6 +86,7 @@ class Container {
   int console_ = -1;
   int terminal_ = -1;
   bool runtime_ran_ = false;
+  bool foreign_ = false;  // The init is not our child: nobody tells us its exit code.
   bool exited_ = false;
   Exit exit_;
   int exit_status_ = -1;

@@ -52,6 +52,23 @@ struct alignas(4096) Buffers {
 };
 static_assert(Server::kPayloadSize >= Container::kScratchSize);
 
+void Tell(int handshake_fd, MessageType type, const void* payload, size_t length,
+          const char* words = "") {
+  Header header = {static_cast<uint32_t>(type), 0};
+  iovec pieces[] = {{&header, sizeof(header)},
+                    {const_cast<void*>(payload), length},
+                    {const_cast<char*>(words), strlen(words)}};
+  msghdr message = {};
+  message.msg_iov = pieces;
+  message.msg_iovlen = 3;
+  sendmsg(handshake_fd, &message, MSG_NOSIGNAL);
+}
+
+void TellFailed(int handshake_fd, int exit_status, const char* words) {
+  const Failed failed = {exit_status};
+  Tell(handshake_fd, MessageType::kFailed, &failed, sizeof(failed), words);
+}
+
 class Monitor {
  public:
   Monitor(const Options& options, int state_dir, int signal_fd, Buffers* buffers)
@@ -78,7 +95,6 @@ class Monitor {
   void FlushLines(bool all);
   void WriteExit();
 
-  void Tell(MessageType type, const void* payload, size_t length, const char* words = "") const;
   bool Hear(MessageType type) const;
 
   const Options& options_;
@@ -93,17 +109,6 @@ class Monitor {
   int64_t quiet_time_ = 0;  // When the buffers are given back; 0: they have been.
   Server server_;           // Last, because its own last member is large and hardly ever touched.
 };
-
-void Monitor::Tell(MessageType type, const void* payload, size_t length, const char* words) const {
-  Header header = {static_cast<uint32_t>(type), 0};
-  const iovec pieces[] = {{&header, sizeof(header)},
-                          {const_cast<void*>(payload), length},
-                          {const_cast<char*>(words), strlen(words)}};
-  msghdr message = {};
-  message.msg_iov = const_cast<iovec*>(pieces);
-  message.msg_iovlen = 3;
-  sendmsg(options_.handshake_fd, &message, MSG_NOSIGNAL);
-}
 
 // Waits for the daemon's word; false when it hangs up or says something else.
 bool Monitor::Hear(MessageType type) const {
@@ -139,12 +144,11 @@ bool Monitor::Start(int lock, Text<256>* words) {
 int Monitor::Run(int lock) {
   Text<256> words;
   if (!Start(lock, &words)) {
-    const Failed failed = {-1};
-    Tell(MessageType::kFailed, &failed, sizeof(failed), words.data());
+    TellFailed(options_.handshake_fd, -1, words.data());
     return 1;
   }
   const Ready ready = {kProtocolVersion, getpid()};
-  Tell(MessageType::kReady, &ready, sizeof(ready));
+  Tell(options_.handshake_fd, MessageType::kReady, &ready, sizeof(ready));
   if (!Hear(MessageType::kGo) || !BeBorn()) {
     unlinkat(state_dir_, kSocketFile, 0);
     return 1;
@@ -163,7 +167,7 @@ bool Monitor::BeBorn() {
     words.Add("open log ").Add(options_.log).Add(": ").Add(strerror(error));
   } else if (container_.Create(options_.handshake_fd)) {
     const Created created = {container_.pid()};
-    Tell(MessageType::kCreated, &created, sizeof(created));
+    Tell(options_.handshake_fd, MessageType::kCreated, &created, sizeof(created));
     if (Hear(MessageType::kAcknowledge)) {
       close(options_.handshake_fd);
       return true;
@@ -173,8 +177,7 @@ bool Monitor::BeBorn() {
     words = container_.failure();
   }
   container_.Undo();
-  const Failed failed = {exit_status};
-  Tell(MessageType::kFailed, &failed, sizeof(failed), words.data());
+  TellFailed(options_.handshake_fd, exit_status, words.data());
   return false;
 }
 
@@ -210,7 +213,7 @@ void Monitor::Turn() {
       {stdout_.retry_time == 0 ? container_.stdout_fd : -1, POLLIN, 0},
       {container_.stderr_fd, POLLIN, 0},
       {container_.oom_fd(), POLLPRI, 0},
-      {container_.exited() ? -1 : container_.pidfd(), POLLIN, 0}};
+      {container_.foreign_pidfd(), POLLIN, 0}};
   server_.Watch(entries + 5);
   if (poll(entries, 5 + Server::kPollEntries, Timeout()) > 0) {
     quiet_time_ = MonotonicClock() + kQuietTime;
@@ -321,12 +324,19 @@ int Main(int argc, char** argv) {
   umask(022);
   fcntl(options.handshake_fd, F_SETFD, FD_CLOEXEC);
   const int signal_fd = PrepareSignals();
+  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int fd = 0; fd < 3; ++fd) {
+    dup2(null, fd);
+  }
+  close(null);
   const int state_dir = open(options.state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   const int lock =
       state_dir < 0 ? -1
                     : openat(state_dir, kLockFile, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (signal_fd < 0 || lock < 0 || chdir("/") != 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
-    Complain("crisp-monitor", "state directory: ", strerror(errno));
+    Text<256> words;
+    words.Add("state directory: ").Add(strerror(errno));
+    TellFailed(options.handshake_fd, -1, words.data());
     return 1;
   }
   static Buffers buffers;

@@ -75,7 +75,8 @@ int JoinCgroup(const char* directory) {
 }
 
 void ResetSignals() {
-  // By the system call: libc keeps some signals to itself. The kernel's struct, all zero, is SIG_DFL.
+  // By the system call: libc keeps some signals to itself. The kernel's struct, all zero, is
+  // SIG_DFL.
   const unsigned long action[4] = {};
   constexpr int kLast = 64;
   for (int number = 1; number <= kLast; ++number) {

@@ -10,6 +10,9 @@ inline constexpr int kUsageError = 2;
 int Hold(int argc, char** argv);
 // The init of a PID namespace: reaps until SIGTERM or SIGINT.
 int Pause(int argc, char** argv);
+// Runs an OCI runtime that leaves a process behind, and ends as that process does; as the runtime did
+// when that failed.
+int Exec(int argc, char** argv);
 // Gives itself the limits, signals and cgroups of a fresh program and becomes that program.
 int Run(int argc, char** argv);
 

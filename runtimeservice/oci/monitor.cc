@@ -206,8 +206,8 @@ absl::StatusOr<NewMonitor> NewMonitor::Launch(const Context& ctx, const base::La
   absl::StatusOr<Packet> packet =
       Expect(ctx, monitor.handshake_.get(), MessageType::kReady, spec.state_dir);
   if (!packet.ok()) {
-    return base::Annotate(packet.status(),
-                          StrCat("start monitor", result->err.empty() ? "" : ": ", result->err));
+    return base::Annotate(packet.status(), StrCat("start monitor", result->err.empty() ? "" : ": ",
+                                                  result->err.substr(0, result->err.find('\n'))));
   }
   const auto ready = Unpack<conmon::Ready>(packet->payload);
   if (ready.version != conmon::kProtocolVersion) {

@@ -10,6 +10,7 @@
 #include "base/cgroup.h"
 #include "base/files.h"
 #include "base/strings.h"
+#include "base/subprocess.h"
 #include "gmock/gmock.h"
 #include "runtimeservice/oci/container_fixture.h"
 
@@ -158,6 +159,53 @@ TEST_F(MonitorTest, RuntimeThatCannotBeRunIsNamed) {
   ASSERT_TRUE(monitor.ok()) << monitor.status();
   const auto pid = monitor->Create(Patience());
   EXPECT_THAT(std::string(pid.status().message()), HasSubstr("/no/such/runtime: No such file"));
+}
+
+TEST_F(MonitorTest, MissingMonitorAndStateDirectoryAreNamed) {
+  MonitorSpec spec = PrepareScript("true");
+  spec.state_dir = directory() + "/no-such-folder";
+  const auto no_folder = NewMonitor::Launch(Patience(), launcher(), spec);
+  EXPECT_THAT(std::string(no_folder.status().message()), HasSubstr("No such file"));
+  spec.monitor_path = "/no/such/monitor";
+  const auto no_monitor = NewMonitor::Launch(Patience(), launcher(), spec);
+  EXPECT_THAT(std::string(no_monitor.status().message()), HasSubstr("/no/such/monitor"));
+}
+
+TEST_F(MonitorTest, HelpNamesTheOptionsAndNonsenseIsRefused) {
+  base::Command command;
+  command.argv = {ProgramDirectory() + "/crisp-monitor", "--help"};
+  const auto help = base::RunCommand(Patience(), command);
+  ASSERT_TRUE(help.ok()) << help.status();
+  EXPECT_EQ(help->exit.code, 0);
+  EXPECT_THAT(help->out, HasSubstr("--state-dir"));
+  command.argv.back() = "--nonsense";
+  const auto nonsense = base::RunCommand(Patience(), command);
+  ASSERT_TRUE(nonsense.ok()) << nonsense.status();
+  EXPECT_EQ(nonsense->exit.code, 2);
+  EXPECT_THAT(nonsense->err, HasSubstr("--nonsense"));
+}
+
+// Runtimes that are services start their containers elsewhere.
+TEST_F(MonitorTest, EndOfAnInitThatIsNobodysChildHasAnUnknownCode) {
+  base::Command command;
+  command.argv = {"/bin/sleep", "1000"};
+  auto init = base::Subprocess::Spawn(command);
+  ASSERT_TRUE(init.ok()) << init.status();
+  MonitorSpec spec = PrepareScript("true");
+  spec.runtime = {"/bin/sh", "-c",
+                  StrCat("while test \"$1\" != --pid-file; do shift; done; printf %s ", init->pid(),
+                         " > \"$2\""),
+                  "runtime"};
+  auto monitor = NewMonitor::Launch(Patience(), launcher(), spec);
+  ASSERT_TRUE(monitor.ok()) << monitor.status();
+  ASSERT_EQ(monitor->Create(Patience()).value_or(-1), init->pid());
+  ASSERT_TRUE(monitor->Acknowledge().ok());
+  auto connection = MonitorConnection::Connect(Patience(), state_dir());
+  ASSERT_TRUE(connection.ok()) << connection.status();
+  ASSERT_TRUE(init->Kill(SIGKILL).ok());
+  pollfd entry = {connection->fd(), POLLRDHUP, 0};
+  ASSERT_EQ(poll(&entry, 1, 10'000), 1);
+  EXPECT_EQ((*ReadExit(state_dir()))->code, 255);
 }
 
 TEST_F(MonitorTest, ContainerAndLogLiveOnWhenTheDaemonIsKilled) {

@@ -189,14 +189,18 @@ absl::StatusOr<std::string> Runtime::Version(const Context& ctx) const {
 
 base::Command Runtime::ExecCommand(const std::string& id, const ExecSpec& spec) const {
   base::Command command;
-  command.argv = GlobalArguments();
+  if (!spec.waiter.empty()) {
+    command.argv = {spec.waiter, "exec", "--pid-file", spec.pid_file, "--"};
+  }
+  const std::vector<std::string> runtime = GlobalArguments();
+  command.argv.insert(command.argv.end(), runtime.begin(), runtime.end());
   command.argv.insert(command.argv.end(),
                       {"--log", spec.log_file, "--log-format", "json", "exec", "--process",
                        spec.process_file, "--pid-file", spec.pid_file});
   if (!spec.console_socket.empty()) {
     command.argv.insert(command.argv.end(), {"--console-socket", spec.console_socket});
   }
-  if (spec.detach) {
+  if (!spec.waiter.empty()) {
     command.argv.emplace_back("--detach");
   }
   command.argv.push_back(id);

@@ -41,7 +41,9 @@ struct ExecSpec {
   std::string pid_file;        // Gets the pid of the started process.
   std::string log_file;        // Gets the runtime's own words: ExecError.
   std::string console_socket;  // Empty unless the process has a terminal.
-  bool detach = false;
+  // crisp-init: the runtime goes once the process runs, and this waits for it. Without it the
+  // runtime stays, runc until every copy of the output is closed.
+  std::string waiter;
   int oom_score_adj = 0;  // The container's.
 };
 
