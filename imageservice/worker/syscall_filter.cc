@@ -126,6 +126,11 @@ constexpr const char* kForkerOnly[] = {
     "set_tid_address",
 };
 
+#ifdef __SANITIZE_ADDRESS__
+// The sanitizers ask whether memory is readable by writing it into a pipe.
+constexpr const char* kSanitizers[] = {"pipe", "pipe2", "readlink"};
+#endif
+
 class Filter {
  public:
   Filter() : context_(seccomp_init(SCMP_ACT_ERRNO(EPERM)), seccomp_release) {}
@@ -198,6 +203,9 @@ void AddForkerRules(Filter* filter) {
 absl::Status FilterSystemCalls(Role role) {
   Filter filter;
   filter.Allow(kCommon);
+#ifdef __SANITIZE_ADDRESS__
+  filter.Allow(kSanitizers);
+#endif
   switch (role) {
     case Role::kNetwork:
       AddNetworkRules(&filter);
