@@ -32,6 +32,13 @@ constexpr std::array<LimitName, 16> kLimits = {{{RLIMIT_AS, "as"},
 
 std::string LimitText(rlim_t value) { return value == RLIM_INFINITY ? "unlimited" : StrCat(value); }
 
+// To be found and killed later a process must be in one hierarchy; each join costs the kernel a
+// lock on all forks, so on v1 it is one.
+std::vector<std::string> JoinedDirectories(const std::string& cgroup) {
+  const std::string pids = CgroupDirectory("pids", cgroup);
+  return pids.empty() ? CgroupDirectories(cgroup) : std::vector<std::string>{pids};
+}
+
 }  // namespace
 
 Launcher::Launcher(std::string init_path, std::string work_cgroup)
@@ -55,7 +62,7 @@ Command Launcher::Wrap(Command command, const Options& options) const {
   argv.insert(argv.end(), rlimit_arguments_.begin(), rlimit_arguments_.end());
   const std::string& cgroup = options.cgroup.empty() ? work_cgroup_ : options.cgroup;
   if (cgroup != "-" && !cgroup.empty()) {
-    for (const std::string& directory : CgroupDirectories(cgroup)) {
+    for (const std::string& directory : JoinedDirectories(cgroup)) {
       argv.push_back("--cgroup");
       argv.push_back(directory);
     }

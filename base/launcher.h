@@ -16,8 +16,9 @@ namespace base {
 class Launcher {
  public:
   // `init_path` is the crisp-init binary, `work_cgroup` the cgroup (relative to each hierarchy's
-  // root, such as "/crisp-work") that children join by default. Remembers the rlimits the
-  // process has now: children get these back. An empty `init_path` makes Wrap return its input.
+  // root, such as "/crisp-work") that children join by default; on v1 in the pids hierarchy alone.
+  // Remembers the rlimits the process has now: children get these back. An empty `init_path` makes
+  // Wrap return its input.
   Launcher(std::string init_path, std::string work_cgroup);
 
   struct Options {

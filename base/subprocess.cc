@@ -5,13 +5,14 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/socket.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <cerrno>
 #include <cstdlib>
 
+#include "base/files.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 
@@ -155,7 +156,10 @@ void Subprocess::KillAndReap() {
   if (pid_ < 0) {
     return;
   }
-  kill(pid_, SIGKILL);  // Not yet reaped, so the pid is still this child's.
+  // Not yet reaped, so the pid is still this child's, and so is the process group of that number if
+  // it made one: a plugin's helpers must not outlive it.
+  kill(-pid_, SIGKILL);
+  kill(pid_, SIGKILL);
   ExitState state;
   const bool ended = !pidfd_.valid() || PollReadable(pidfd_.get(), 1000);
   if (!ended || !ReapNow(pid_, &state)) {
@@ -217,7 +221,6 @@ class Conversation {
   absl::StatusOr<CommandResult> Run(Command command) {
     RETURN_IF_ERROR(OpenPipes(&command));
     ASSIGN_OR_RETURN(Subprocess child, Subprocess::Spawn(command));
-    child_input_.Reset();
     child_out_.Reset();
     child_err_.Reset();
     for (;;) {
@@ -241,19 +244,19 @@ class Conversation {
     RETURN_IF_ERROR(OpenPipe(&err_, &child_err_));
     command->stdout_fd = child_out_.get();
     command->stderr_fd = child_err_.get();
-    if (input_.empty()) {
-      return absl::OkStatus();
+    return input_.empty() ? absl::OkStatus() : OpenInput(command);
+  }
+
+  // A file in memory rather than a pipe: nobody has to feed it, a child that does not read it
+  // cannot hurt us, and a script may open it again as /dev/stdin.
+  absl::Status OpenInput(Command* command) {
+    input_fd_.Reset(memfd_create("input", MFD_CLOEXEC));
+    if (!input_fd_.valid()) {
+      return ErrnoStatus(errno, "make a file in memory");
     }
-    // A socket, so that a child that does not read cannot kill us with SIGPIPE.
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-      return ErrnoStatus(errno, "make a socket pair");
-    }
-    input_fd_.Reset(ends[0]);
-    child_input_.Reset(ends[1]);
-    fcntl(input_fd_.get(), F_SETFL, O_NONBLOCK);
-    shutdown(input_fd_.get(), SHUT_RD);
-    command->stdin_fd = child_input_.get();
+    RETURN_IF_ERROR(WriteAll(input_fd_.get(), input_, "a file in memory"));
+    lseek(input_fd_.get(), 0, SEEK_SET);
+    command->stdin_fd = input_fd_.get();
     return absl::OkStatus();
   }
 
@@ -273,14 +276,12 @@ class Conversation {
     pollfd entries[] = {{.fd = pidfd, .events = POLLIN, .revents = 0},
                         {.fd = out_.get(), .events = POLLIN, .revents = 0},
                         {.fd = err_.get(), .events = POLLIN, .revents = 0},
-                        {.fd = input_fd_.get(), .events = POLLOUT, .revents = 0},
                         {.fd = ctx_.cancel_fd(), .events = POLLIN, .revents = 0}};
     if (poll(entries, std::size(entries), ctx_.PollTimeout()) <= 0) {
       return;
     }
     if (entries[1].revents != 0) Drain(&out_, &result_.out);
     if (entries[2].revents != 0) Drain(&err_, &result_.err);
-    if (entries[3].revents != 0) Feed();
   }
 
   void Drain(UniqueFd* fd, std::string* text) {
@@ -298,21 +299,11 @@ class Conversation {
     }
   }
 
-  void Feed() {
-    const ssize_t sent = send(input_fd_.get(), input_.data(), input_.size(), MSG_NOSIGNAL);
-    if (sent >= 0) {
-      input_.remove_prefix(static_cast<size_t>(sent));
-    }
-    if (input_.empty() || (sent < 0 && errno != EAGAIN && errno != EINTR)) {
-      input_fd_.Reset();
-    }
-  }
-
   const Context& ctx_;
-  std::string_view input_;
+  const std::string_view input_;
   const size_t max_output_;
   UniqueFd input_fd_, out_, err_;
-  UniqueFd child_input_, child_out_, child_err_;
+  UniqueFd child_out_, child_err_;
   CommandResult result_;
 };
 

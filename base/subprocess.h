@@ -45,9 +45,9 @@ class Subprocess {
   // Readable once the child has ended. Owned by this object.
   int pidfd() const { return pidfd_.get(); }
 
-  // Waits for the end and reaps. On the context's deadline or cancellation kills the child with
-  // SIGKILL and returns that status; a child that then does not die within a second (D state) is
-  // left to a reaper thread.
+  // Waits for the end and reaps. On the context's deadline or cancellation kills the child, and its
+  // process group if it leads one, with SIGKILL and returns that status; a child that then does not
+  // die within a second (D state) is left to a reaper thread.
   absl::StatusOr<ExitState> Wait(const Context& ctx);
   // Sends `signal`; OK if the child has ended.
   absl::Status Kill(int signal);
@@ -71,10 +71,10 @@ struct CommandResult {
   std::string err;
 };
 
-// Runs `command` to its end with `input` on its stdin, collecting at most `max_output` bytes of
-// each stream (the rest is read and dropped). Output that a grandchild holds open after the end is
-// not waited for. Deadline and cancellation kill it, as in Subprocess::Wait. The three descriptors
-// in `command` must be unset. A non-zero exit is not an error here.
+// Runs `command` to its end with `input` as its stdin (a file in memory), collecting at most
+// `max_output` bytes of each stream (the rest is read and dropped). Output that a grandchild holds
+// open after the end is not waited for. Deadline and cancellation kill it, as in Subprocess::Wait.
+// The three descriptors in `command` must be unset. A non-zero exit is not an error here.
 absl::StatusOr<CommandResult> RunCommand(const Context& ctx, const Command& command,
                                          std::string_view input = "", size_t max_output = 1 << 20);
 

@@ -34,7 +34,7 @@ TEST(SubprocessTest, FeedsInputAndCapsOutput) {
   auto result = RunCommand(Context(), Shell("cat"), input, 1 << 20);
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->out, input);
-  result = RunCommand(Context(), Shell("cat"), input, 1000);
+  result = RunCommand(Context(), Shell("cat /dev/stdin"), input, 1000);
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->out.size(), 1000u);
 }
@@ -50,6 +50,23 @@ TEST(SubprocessTest, DeadlineKills) {
   const absl::Time start = absl::Now();
   EXPECT_TRUE(absl::IsDeadlineExceeded(RunCommand(ctx, Shell("sleep 30")).status()));
   EXPECT_LT(absl::Now() - start, absl::Seconds(10));
+}
+
+TEST(SubprocessTest, DeadlineKillsTheWholeGroup) {
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  const UniqueFd reader(ends[0]);
+  UniqueFd writer(ends[1]);
+  Command command = {.argv = {"/usr/bin/setsid", "/bin/sh", "-c", "sleep 30 & wait"},
+                     .env = {"PATH=/usr/bin:/bin"}};
+  command.extra_fds = {{5, writer.get()}};
+  {
+    auto child = Subprocess::Spawn(command);
+    ASSERT_TRUE(child.ok());
+    writer.Reset();
+    EXPECT_FALSE(child->Wait(Context::Detached(absl::Milliseconds(200))).ok());
+  }
+  EXPECT_EQ(*ReadFd(reader.get(), "pipe"), "");  // Ends once nobody holds the other end.
 }
 
 TEST(SubprocessTest, CancellationKills) {

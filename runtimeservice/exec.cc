@@ -1,8 +1,11 @@
 // ExecSync: a command in a running container, its output and its exit code.
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -36,6 +39,10 @@ std::optional<pid_t> ReadPid(const std::string& path) {
   return pid;
 }
 
+bool HasPidNamespaceOfItsOwn(const state::ContainerRecord& record) {
+  return record.config().linux().security_context().namespace_options().pid() == cri::CONTAINER;
+}
+
 // The parent of a process; 0 when it is gone.
 pid_t ParentOf(pid_t pid) {
   const absl::StatusOr<std::string> stat = base::ReadFile(base::StrCat("/proc/", pid, "/stat"));
@@ -49,16 +56,17 @@ pid_t ParentOf(pid_t pid) {
   return fields.size() > 1 && absl::SimpleAtoi(fields[1], &parent) ? parent : 0;
 }
 
-// Those of `processes` that entered the container from outside, with their sessions: their parent
-// is no process of it and they are not its init.
-std::vector<pid_t> Entered(const std::vector<pid_t>& processes, pid_t init) {
-  std::vector<pid_t> sessions;
+// The sessions of those of `processes` that entered the container from outside: their parent is no
+// process of it and they are not its init.
+std::set<pid_t> EnteredSessions(const std::vector<pid_t>& processes, pid_t init) {
+  std::set<pid_t> sessions;
   for (const pid_t pid : processes) {
     if (pid != init &&
         std::find(processes.begin(), processes.end(), ParentOf(pid)) == processes.end()) {
-      sessions.push_back(pid);
+      sessions.insert(getsid(pid));
     }
   }
+  sessions.erase(getsid(init));
   return sessions;
 }
 
@@ -87,6 +95,7 @@ absl::StatusOr<cri::ExecSyncResponse> RuntimeService::ExecSync(
   const ExecSpec spec{.process_file = process,
                       .pid_file = directory + kPidFile,
                       .log_file = directory + kLogFile,
+                      .waiter = config_.init_path,
                       .oom_score_adj = static_cast<int>(
                           container->record.config().linux().resources().oom_score_adj())};
   const Context limited =
@@ -140,35 +149,27 @@ void RuntimeService::KillExec(const std::string& directory) const {
   if (!container) {
     return;
   }
-  const std::optional<pid_t> leader = ReadPid(directory + kPidFile);
-  // Without its file the process had not begun when the runtime died, or a moment before. Only with
-  // a PID namespace of its own does a container's orphan stay below its init, so that what entered
-  // can be told.
-  const bool tell =
-      container->record.config().linux().security_context().namespace_options().pid() ==
-      cri::CONTAINER;
-  // Again until none is left: they may fork meanwhile.
-  for (int round = 0; round < 100; ++round) {
-    const std::vector<pid_t> processes = base::CgroupProcesses(container->record.cgroup());
-    std::vector<pid_t> leaders;
-    if (leader.has_value()) {
-      leaders.push_back(*leader);
-    } else if (tell && container->pid > 0) {
-      leaders = Entered(processes, container->pid);
+  const std::optional<pid_t> process = ReadPid(directory + kPidFile);
+  // Every exec has a session of its own, begun outside: its members are what it started.
+  std::set<pid_t> sessions;
+  if (process.has_value()) {
+    sessions.insert(getsid(*process));
+  } else if (container->pid > 0 && HasPidNamespaceOfItsOwn(container->record)) {
+    // The runtime died before it could name the process. Only with a PID namespace of its own does
+    // a container's orphan stay below its init, so that what entered can be told.
+    sessions = EnteredSessions(base::CgroupProcesses(container->record.cgroup()), container->pid);
+  }
+  sessions.erase(-1);
+  const Context limit = Context::Detached(absl::Seconds(10));
+  for (bool left = true; left && limit.Check().ok();) {
+    left = false;
+    for (const pid_t pid : base::CgroupProcesses(container->record.cgroup())) {
+      left = (sessions.contains(getsid(pid)) && kill(pid, SIGKILL) == 0) || left;
     }
-    bool killed = false;
-    for (const pid_t pid : processes) {
-      const pid_t session = getsid(pid);
-      const bool ours = std::any_of(leaders.begin(), leaders.end(), [&](pid_t entered) {
-        return pid == entered || session == entered;
-      });
-      killed = (ours && kill(pid, SIGKILL) == 0) || killed;
-    }
-    if (!killed) {
-      return;
+    if (left) {
+      poll(nullptr, 0, 1);  // The kernel takes a moment; meanwhile they may have forked.
     }
   }
-  base::LogWarning("a command in a container does not die");
 }
 
 void RuntimeService::RecoverExecs() {

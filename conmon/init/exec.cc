@@ -21,18 +21,15 @@ int StatusOf(int status) {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-// Waits for `pid`, reaping whatever else ends meanwhile. -1 when it is no child of ours.
+// The exit status of `pid`; -1 when it is no child of ours.
 int WaitFor(pid_t pid) {
-  for (;;) {
-    int status = 0;
-    const pid_t ended = waitpid(-1, &status, 0);
-    if (ended == pid) {
-      return StatusOf(status);
-    }
-    if (ended < 0 && errno != EINTR) {
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0) {
+    if (errno != EINTR) {
       return -1;
     }
   }
+  return StatusOf(status);
 }
 
 // The process that the runtime left; it may have ended already, then its status waits for us.
@@ -69,11 +66,8 @@ int Exec(int argc, char** argv) {
     Complain(kInit, argv[3], ": ", strerror(errno));
     _exit(errno == ENOENT ? 127 : 126);
   }
-  // Not WaitFor: what the runtime leaves must not be reaped before it is known.
-  int status = 0;
-  while (waitpid(runtime, &status, 0) < 0 && errno == EINTR) {
-  }
-  return status == 0 ? WaitForProcess(argv[1]) : StatusOf(status);
+  const int code = WaitFor(runtime);
+  return code == 0 ? WaitForProcess(argv[1]) : code;
 }
 
 }  // namespace conmon

@@ -57,6 +57,44 @@ TEST(InitRunTest, BecomesTheProgram) {
   EXPECT_EQ(result.out, "a b\n");
 }
 
+class InitExecTest : public testing::Test {
+ protected:
+  // A "runtime": leaves a process behind, names it in the file and goes.
+  base::CommandResult Exec(const std::string& runtime) {
+    return RunInit({"exec", "--pid-file", pid_file_, "--", "/bin/sh", "-c", runtime, pid_file_});
+  }
+  ~InitExecTest() override { unlink(pid_file_.c_str()); }
+
+  const std::string pid_file_ = StrCat("/tmp/crisp-init-exec-", getpid());
+};
+
+TEST_F(InitExecTest, EndsAsTheProcessThatTheRuntimeLeft) {
+  const base::CommandResult result =
+      Exec("(sleep 0.2; echo done; exit 7) & printf %s $! > $0; exit 0");
+  EXPECT_EQ(result.exit.code, 7);
+  EXPECT_EQ(result.out, "done\n");
+}
+
+TEST_F(InitExecTest, KnowsAProcessThatEndedAtOnceAndItsSignal) {
+  // `exec`: a shell would reap its child, which a runtime does not.
+  EXPECT_EQ(Exec("(exit 3) & printf %s $! > $0; exec sleep 0.1").exit.code, 3);
+  EXPECT_EQ(Exec("sleep 30 & printf %s $! > $0; kill -9 $!; exec true").exit.code, 137);
+}
+
+TEST_F(InitExecTest, EndsAsAFailedRuntime) {
+  EXPECT_EQ(Exec("exit 4").exit.code, 4);
+  EXPECT_EQ(Exec("exit 0").exit.code, 125);  // It named no process.
+  EXPECT_EQ(Exec("printf 1 > $0").exit.code, 125);
+  EXPECT_EQ(RunInit({"exec", "--pid-file", pid_file_, "--", "/no/such/runtime"}).exit.code, 127);
+  EXPECT_EQ(RunInit({"exec", "--", "/bin/true"}).exit.code, 2);
+}
+
+TEST_F(InitExecTest, DoesNotWaitForOthersHoldingTheOutput) {
+  const absl::Time start = absl::Now();
+  EXPECT_EQ(Exec("(sleep 20 & exit 5) & printf %s $! > $0; exec sleep 0.1").exit.code, 5);
+  EXPECT_LT(absl::Now() - start, absl::Seconds(15));
+}
+
 TEST(InitRunTest, MissingProgramIs127) {
   const base::CommandResult result = RunInit({"run", "--", "/no/such/program"});
   EXPECT_EQ(result.exit.code, 127);
