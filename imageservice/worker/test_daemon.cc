@@ -9,6 +9,10 @@
 
 namespace imageservice::worker {
 
+std::string Message(const PullOutcome& outcome) {
+  return std::string(base::ToStd(outcome.status.message()));
+}
+
 TestDaemon::TestDaemon() {
   if (mkdir(staging().c_str(), 0700) != 0) {
     abort();

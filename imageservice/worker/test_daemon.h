@@ -25,6 +25,9 @@ struct PullOutcome {
   Progress progress;
 };
 
+// Why it failed.
+std::string Message(const PullOutcome& outcome);
+
 class TestDaemon {
  public:
   TestDaemon();

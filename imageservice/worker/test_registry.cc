@@ -220,6 +220,27 @@ TestLayout::Layer ZstdLayer(const std::vector<TarEntry>& entries) {
   return {archive, Zstd(archive), "application/vnd.oci.image.layer.v1.tar+zstd"};
 }
 
+std::string BigText() {
+  std::string text;
+  uint64_t state = 1;
+  while (text.size() < (3 << 20)) {
+    state = state * 6364136223846793005 + 1442695040888963407;
+    text += std::to_string(state);
+  }
+  return text;
+}
+
+// Three layers of three compressions.
+TestLayout::Blob AddSampleImage(TestLayout* layout, const std::string& architecture) {
+  return layout->AddImage(
+      {GzipLayer({{.name = "etc/", .type = '5'},
+                  {.name = "etc/motd", .content = "gzip", .mode = 0640, .uid = 7},
+                  {.name = "e\xcc\x81", .content = "x", .pax = {{"path", "e\xcc\x81"}}}}),
+       ZstdLayer({{.name = "big", .content = BigText()}, {.name = "etc/.wh.motd"}}),
+       PlainLayer({{.name = "su", .content = "plain", .mode = 04755}, {.name = "dir/f"}})},
+      "linux", architecture);
+}
+
 TestServer::TestServer(Handler handler) : handler_(std::move(handler)) {
   listener_ = Listen(&port_);
   thread_ = std::thread([this] { Accept(); });

@@ -81,6 +81,11 @@ TestLayout::Layer PlainLayer(const std::vector<TarEntry>& entries);
 TestLayout::Layer GzipLayer(const std::vector<TarEntry>& entries);
 TestLayout::Layer ZstdLayer(const std::vector<TarEntry>& entries);
 
+// An image of three layers: gzip, zstd and plain. The second has the file "big" with BigText().
+TestLayout::Blob AddSampleImage(TestLayout* layout, const std::string& architecture = "amd64");
+// 3 MiB of digits that compress to about half.
+std::string BigText();
+
 // One request as the server saw it; header names in lower case.
 struct TestRequest {
   std::string method;

@@ -14,7 +14,9 @@
 namespace imageservice::worker {
 namespace {
 
-constexpr int kMaxAttempts = 4;
+constexpr int kMaxAttempts = 4;  // When the server refuses for now.
+constexpr int kMaxConnections =
+    2;  // When there is no answer at all: another endpoint may be faster.
 constexpr int kMaxRedirects = 10;
 constexpr size_t kMaxErrorBody = 64 << 10;
 constexpr char kManifestTypes[] =
@@ -149,7 +151,8 @@ absl::StatusOr<HttpResponse> RegistryClient::Get(int endpoint, const std::string
       return response;
     }
     const absl::Status status = response.ok() ? HttpStatus(&*response) : response.status();
-    if (attempt >= kMaxAttempts || !absl::IsUnavailable(status)) {
+    const int limit = response.ok() ? kMaxAttempts : kMaxConnections;
+    if (attempt >= limit || !absl::IsUnavailable(status)) {
       return base::Annotate(status, what);
     }
     absl::SleepFor(RetryDelay(attempt, response.ok() ? response->header("retry-after") : ""));
