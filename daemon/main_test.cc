@@ -10,6 +10,7 @@
 
 #include "base/cgroup.h"
 #include "base/files.h"
+#include "base/mounts.h"
 #include "base/record_store.h"
 #include "base/strings.h"
 #include "base/subprocess.h"
@@ -39,6 +40,8 @@ class MainTest : public ::testing::Test {
   }
   void TearDown() override {
     base::RemoveCgroup(cgroup_).IgnoreError();
+    // The daemon makes a mount of it, so that pins reach the host.
+    EXPECT_TRUE(base::Unmount(directory_ + "/netns").ok());
     ASSERT_TRUE(base::RemoveTree(directory_).ok());
   }
 

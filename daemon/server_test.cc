@@ -137,10 +137,10 @@ TEST_F(InstanceLockTest, TheLockEndsWithItsHolder) {
 }
 
 TEST(LivenessTest, ABusyLaneIsAlive) {
-  Lanes lanes{.sandbox{"sandbox", 1, 8}};
   std::promise<void> gate;
   std::shared_future<void> opened = gate.get_future().share();
   std::promise<void> running;
+  Lanes lanes{.sandbox{"sandbox", 1, 8}};  // Ends its task before the above go.
   ASSERT_TRUE(lanes.sandbox
                   .Post([&] {
                     running.set_value();
