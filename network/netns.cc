@@ -237,6 +237,19 @@ absl::StatusOr<std::map<std::string, uint64_t>> PinNamespaces(const NamespaceSet
   return inodes;
 }
 
+absl::StatusOr<uint64_t> PinProcessNamespace(pid_t pid, const NamespacePin& pin) {
+  RETURN_IF_ERROR(MakePinFile(pin.path));
+  base::Undo undo;
+  undo.Add([&pin] { UnpinNamespace(pin.path).IgnoreError(); });
+  const std::string source = base::StrCat("/proc/", pid, "/ns/", pin.type);
+  if (mount(source.c_str(), pin.path.c_str(), nullptr, MS_BIND, nullptr) != 0) {
+    return base::ErrnoStatus(errno, base::StrCat("pin ", source, " at ", pin.path));
+  }
+  ASSIGN_OR_RETURN(const uint64_t inode, NamespaceInode(pin.path));
+  undo.Commit();
+  return inode;
+}
+
 absl::Status UnpinNamespace(const std::string& path) {
   RETURN_IF_ERROR(base::Annotate(base::Unmount(path), "unpin a namespace"));
   return base::Annotate(base::RemoveFile(path), "unpin a namespace");

@@ -1,6 +1,8 @@
 // Namespaces that outlive the daemon: each is pinned by a bind mount on a file named after its pod.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <map>
 #include <string>
@@ -46,6 +48,10 @@ struct NamespaceSetup {
 // of the setup, a host name without a uts namespace; else the failed system call. Nothing is left
 // then.
 absl::StatusOr<std::map<std::string, uint64_t>> PinNamespaces(const NamespaceSetup& setup);
+
+// Pins the namespace of `type` ("pid") that the running process `pid` is in, and returns its inode.
+// NOT_FOUND when there is no such process.
+absl::StatusOr<uint64_t> PinProcessNamespace(pid_t pid, const NamespacePin& pin);
 
 // Detaches the pin and removes its file. OK if there is none.
 absl::Status UnpinNamespace(const std::string& path);

@@ -240,5 +240,17 @@ TEST(SysctlTest, OnlyNamespacedParametersBelongToAPod) {
   }
 }
 
+TEST_F(NetnsTest, AProcessesNamespaceCanBePinned) {
+  const std::string path = dir_.path() + "/pid";
+  const auto inode = PinProcessNamespace(getpid(), {.type = "pid", .path = path});
+  ASSERT_TRUE(inode.ok()) << inode.status();
+  EXPECT_EQ(*inode, *NamespaceInode("/proc/self/ns/pid"));
+  EXPECT_EQ(*inode, *NamespaceInode(path));
+  EXPECT_TRUE(UnpinNamespace(path).ok());
+  EXPECT_TRUE(
+      absl::IsNotFound(PinProcessNamespace(0x7ffffffe, {.type = "pid", .path = path}).status()));
+  EXPECT_FALSE(base::Exists(path));
+}
+
 }  // namespace
 }  // namespace network

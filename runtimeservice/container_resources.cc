@@ -31,37 +31,33 @@ const cri::NamespaceOption& NamespacesOf(const Pod& pod, const cri::ContainerCon
 absl::StatusOr<NamespacePaths> RuntimeService::NamespacesFor(
     const Pod& pod, const cri::ContainerConfig& config) const {
   NamespacePaths paths;
+  std::string shared_pid;
   for (const state::NamespacePin& pin : pod.record.pins()) {
     if (pin.type() == "net") paths.net = pin.path();
     if (pin.type() == "uts") paths.uts = pin.path();
     if (pin.type() == "ipc") paths.ipc = pin.path();
+    if (pin.type() == "pid") shared_pid = pin.path();
   }
   const cri::NamespaceOption& options = NamespacesOf(pod, config);
   constexpr char kField[] = "config.linux.security_context.namespace_options";
-  std::string holder_id;
   if (options.pid() == cri::POD) {
-    holder_id = pod.record.infra_container_id();
-    if (holder_id.empty()) {
+    if (shared_pid.empty()) {
       return absl::FailedPreconditionError(
           base::StrCat(kField, ".pid: the pod sandbox has no PID namespace to share"));
     }
+    paths.pid = shared_pid;
   } else if (options.pid() == cri::TARGET) {
     ASSIGN_OR_RETURN(const ContainerRef target, registry_->ResolveContainer(options.target_id()));
     if (target->pod != pod.id) {
       return absl::InvalidArgumentError(
           base::StrCat(kField, ".target_id: container ", target->id.str(), " is in another pod"));
     }
-    holder_id = target->id.str();
-  } else {
-    return paths;
+    if (target->CriState() != cri::CONTAINER_RUNNING) {
+      return absl::FailedPreconditionError(
+          base::StrCat(kField, ".target_id: container ", target->id.str(), " does not run"));
+    }
+    paths.pid = base::StrCat("/proc/", target->pid, "/ns/pid");
   }
-  ASSIGN_OR_RETURN(const base::ContainerId id, base::ContainerId::Parse(holder_id));
-  const ContainerRef holder = registry_->FindContainer(id);
-  if (!holder || holder->CriState() != cri::CONTAINER_RUNNING) {
-    return absl::FailedPreconditionError(
-        base::StrCat(kField, ".pid: container ", holder_id, " does not run"));
-  }
-  paths.pid = base::StrCat("/proc/", holder->pid, "/ns/pid");
   return paths;
 }
 
@@ -105,6 +101,17 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
                            base::Durability::kVolatile);
 }
 
+absl::Status RuntimeService::CheckTarget(const cri::ContainerConfig& config) const {
+  const cri::NamespaceOption& options = config.linux().security_context().namespace_options();
+  if (options.pid() != cri::TARGET) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const ContainerRef target, registry_->ResolveContainer(options.target_id()));
+  return exits_.Running(target->id) ? absl::OkStatus()
+                                    : absl::FailedPreconditionError(base::StrCat(
+                                          "container ", target->id.str(), " has ended"));
+}
+
 absl::Status RuntimeService::CreateWithMonitor(const Context& ctx, NewContainer* plan) {
   Container& container = plan->container;
   state::ContainerRecord& record = container.record;
@@ -127,6 +134,8 @@ absl::Status RuntimeService::CreateWithMonitor(const Context& ctx, NewContainer*
   ASSIGN_OR_RETURN(NewMonitor monitor, NewMonitor::Launch(limited, uses_.launcher, spec));
   plan->monitor.emplace(std::move(monitor));
   ASSIGN_OR_RETURN(container.pid, plan->monitor->Create(limited));
+  // A target is joined by its number; had it ended meanwhile, that might be another's by now.
+  RETURN_IF_ERROR(CheckTarget(config));
   record.set_state(state::ContainerRecord::CREATED);
   RETURN_IF_ERROR(registry_->PutContainer(container));
   RETURN_IF_ERROR(plan->monitor->Acknowledge());

@@ -1,5 +1,6 @@
 #include "runtimeservice/exit_watch.h"
 
+#include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -32,6 +33,16 @@ absl::Status ExitWatch::Signal(const base::ContainerId& id, int signal) {
     return base::ErrnoStatus(errno, base::StrCat("send signal ", signal, " to ", id.str()));
   }
   return absl::OkStatus();
+}
+
+bool ExitWatch::Running(const base::ContainerId& id) const {
+  base::MutexLock lock(&mutex_);
+  const auto found = watched_.find(id);
+  if (found == watched_.end()) {
+    return false;
+  }
+  pollfd ended = {.fd = found->second->connection.pidfd(), .events = POLLIN, .revents = 0};
+  return ended.fd >= 0 && poll(&ended, 1, 0) == 0;
 }
 
 void ExitWatch::Stop(const base::Context& ctx, const base::ContainerId& id, absl::Time kill_at,

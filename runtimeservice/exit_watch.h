@@ -35,6 +35,9 @@ class ExitWatch {
   // Signals the container's init. OK when it has ended or is not watched.
   absl::Status Signal(const base::ContainerId& id, int signal);
 
+  // Whether the container's init has not ended, by its pidfd: sooner than its exit is told.
+  bool Running(const base::ContainerId& id) const;
+
   // Calls `done` once: with OK when the container has ended (Ended was called), or with
   // DEADLINE_EXCEEDED at the context's deadline. At `kill_at` calls `kill`, on the loop's thread; a
   // second, earlier stop kills earlier. When the container is not watched, `done` is called now.
@@ -62,7 +65,7 @@ class ExitWatch {
   const std::string directory_;
   const OnExit on_exit_;
 
-  base::Mutex mutex_;
+  mutable base::Mutex mutex_;
   std::map<base::ContainerId, std::unique_ptr<Watched>> watched_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_number_ ABSL_GUARDED_BY(mutex_) = 0;
 };

@@ -24,6 +24,13 @@ const cri::NamespaceOption& Namespaces(const Pod& pod) {
   return pod.record.config().linux().security_context().namespace_options();
 }
 
+void AddPin(const network::NamespacePin& pin, uint64_t inode, state::PodRecord* record) {
+  state::NamespacePin* recorded = record->add_pins();
+  recorded->set_type(pin.type);
+  recorded->set_path(pin.path);
+  recorded->set_inode(inode);
+}
+
 network::PodAttachment Attachment(const Pod& pod, const std::string& netns) {
   const cri::PodSandboxConfig& config = pod.record.config();
   network::PodAttachment attachment{.pod = pod.id,
@@ -78,10 +85,7 @@ absl::Status RuntimeService::PinPodNamespaces(Pod* pod) {
   }
   ASSIGN_OR_RETURN(const auto inodes, network::PinNamespaces(setup));
   for (const network::NamespacePin& pin : setup.pins) {
-    state::NamespacePin* recorded = pod->record.add_pins();
-    recorded->set_type(pin.type);
-    recorded->set_path(pin.path);
-    recorded->set_inode(inodes.at(pin.type));
+    AddPin(pin, inodes.at(pin.type), &pod->record);
   }
   return absl::OkStatus();
 }
@@ -145,7 +149,13 @@ absl::Status RuntimeService::StartInfra(const Context& ctx, Pod* pod) {
   RETURN_IF_ERROR(PlanSecurity(&plan));
   ASSIGN_OR_RETURN(const std::string id, MakeContainer(ctx, *pod, std::move(plan)));
   const ContainerRef infra = registry_->FindContainer(*base::ContainerId::Parse(id));
-  return base::Annotate(StartCreated(ctx, *infra), "start the holder of the PID namespace");
+  RETURN_IF_ERROR(
+      base::Annotate(StartCreated(ctx, *infra), "start the holder of the PID namespace"));
+  // Joined through a pin and not by number: the holder may end and its number be another's.
+  const network::NamespacePin pin{.type = "pid", .path = paths_.Namespaces(pod->id) + "/pid"};
+  ASSIGN_OR_RETURN(const uint64_t inode, network::PinProcessNamespace(infra->pid, pin));
+  AddPin(pin, inode, &pod->record);
+  return absl::OkStatus();
 }
 
 bool RuntimeService::PodReady(const Pod& pod) const {
@@ -221,8 +231,9 @@ absl::Status RuntimeService::ReleasePod(const Context& ctx, Pod* pod) {
   RETURN_IF_ERROR(base::Unmount(paths_.Shm(pod->id)));
   RETURN_IF_ERROR(base::RemoveTree(paths_.Pod(pod->id)));
   const std::string directory = paths_.Namespaces(pod->id);
-  RETURN_IF_ERROR(network::UnpinNamespace(directory + "/ipc"));
-  RETURN_IF_ERROR(network::UnpinNamespace(directory + "/uts"));
+  for (const char* type : {"/ipc", "/uts", "/pid"}) {
+    RETURN_IF_ERROR(network::UnpinNamespace(directory + type));
+  }
   RETURN_IF_ERROR(base::RemoveTree(directory));
   if (!pod->record.network_attached()) {
     RETURN_IF_ERROR(network::UnpinNamespace(paths_.Netns(pod->id)));

@@ -218,8 +218,9 @@ void RuntimeService::SweepStrays() {
     return base::RemoveTree(path);
   });
   sweep(paths_.AllNamespaces(), is_pod, [](const std::string& path) {
-    RETURN_IF_ERROR(network::UnpinNamespace(path + "/ipc"));
-    RETURN_IF_ERROR(network::UnpinNamespace(path + "/uts"));
+    for (const char* type : {"/ipc", "/uts", "/pid"}) {
+      RETURN_IF_ERROR(network::UnpinNamespace(path + type));
+    }
     return base::RemoveTree(path);
   });
 }

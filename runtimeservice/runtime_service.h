@@ -162,6 +162,7 @@ class RuntimeService {
   absl::StatusOr<NamespacePaths> NamespacesFor(const Pod& pod,
                                                const cri::ContainerConfig& config) const;
   absl::Status CreateWithMonitor(const Context& ctx, NewContainer* plan);
+  absl::Status CheckTarget(const cri::ContainerConfig& config) const;
   // Kills the container if it runs, and removes everything of it, its record last.
   absl::Status DiscardContainer(const Context& ctx, Container container);
 
