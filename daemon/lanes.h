@@ -7,7 +7,8 @@
 
 namespace crispd {
 
-// A lane that is full refuses, so one kind of slow work cannot starve another.
+// A lane that is full refuses, so one kind of slow work cannot starve another. What no caller waits
+// for (deletions, retried detaches) has lanes of its own in the services.
 struct Lanes {
   // Pods: a network plugin may hang.
   base::Lane sandbox{"sandbox", 64, 1024};
@@ -17,10 +18,8 @@ struct Lanes {
   base::Lane exec{"exec", 256, 4096};
   // PullImage, waiting for its worker.
   base::Lane pull{"pull", 16, 1024};
-  // Unlinking, lazy unmounts, retried network detaches; no verb runs here.
-  base::Lane gc{"gc", 2, 65536};
 
-  std::array<const base::Lane*, 5> All() const { return {&sandbox, &runtime, &exec, &pull, &gc}; }
+  std::array<const base::Lane*, 4> All() const { return {&sandbox, &runtime, &exec, &pull}; }
 };
 
 }  // namespace crispd
