@@ -91,7 +91,11 @@ class RegistriesFile {
 };
 
 absl::Status RegistriesFile::Read(std::string_view text) {
-  toml::parse_result parsed = toml::parse(text, std::string_view(name_));
+  // toml++ 3.3 has undefined behaviour for some letters outside ASCII. They belong in comments
+  // only.
+  std::string ascii(text);
+  std::replace_if(ascii.begin(), ascii.end(), [](char c) { return (c & 0x80) != 0; }, '?');
+  toml::parse_result parsed = toml::parse(ascii, name_);
   if (!parsed) {
     const toml::parse_error& error = parsed.error();
     return Invalid(base::StrCat("line ", error.source().begin.line, ": ", error.description()));

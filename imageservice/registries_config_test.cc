@@ -209,6 +209,13 @@ TEST(RegistriesConfigTest, WhatMakesNoSenseIsRefusedWithItsFile) {
               HasSubstr("contradicting"));
 }
 
+TEST(RegistriesConfigTest, LettersOutsideAsciiAreForComments) {
+  EXPECT_THAT(Endpoints(Config("# Überall\n[[registry]]\nlocation = \"a.io\"\ninsecure = true"),
+                        "a.io/r:t"),
+              ElementsAre("a.io/r:t!"));
+  EXPECT_THAT(Refusal("\xef\xbb\x82 = 1"), HasSubstr("line 1"));
+}
+
 TEST(RegistriesConfigTest, ARefusedFileLeavesNothingBehind) {
   RegistriesConfig config = Config("[[registry]]\nlocation = \"a.io\"\ninsecure = true");
   EXPECT_FALSE(

@@ -207,8 +207,8 @@ ImagePtr ImageStore::FindByReference(const Reference& reference) const {
 absl::StatusOr<ImagePtr> ImageStore::FindByPrefix(const std::string& prefix) const {
   base::MutexLock lock(&mutex_);
   const auto first = images_.lower_bound(prefix);
-  const auto matches = [&](auto at) {
-    return at != images_.end() && at->first.substr(0, prefix.size()) == prefix;
+  const auto matches = [&prefix, end = images_.end()](auto at) {
+    return at != end && at->first.substr(0, prefix.size()) == prefix;
   };
   if (!matches(first)) {
     return ImagePtr();
