@@ -219,7 +219,8 @@ TEST_F(RequestsTest, ExecWithoutCommandIsInvalid) {
 
 TEST_F(RequestsTest, MalformedReferencesAreInvalid) {
   std::vector<BadRequest> requests;
-  for (const char* name : {"UPPER/case", "a b", "name:", "name@sha256:12", "../escape", "/abs"}) {
+  for (const char* name :
+       {"registry.example/UPPER/case", "a b", "name:", "name@sha256:12", "../escape", "/abs"}) {
     requests.push_back(Expect(StatusCode::kInvalidArgument, name, &ImageStub::PullImage,
                               WithImage<cri::PullImageRequest>(name)));
   }
