@@ -75,8 +75,36 @@ absl::StatusOr<uint64_t> MountIdOf(int directory, const std::string& name, std::
   return info.stx_mnt_id;
 }
 
-// Empties the directory `fd` and everything below it on mount `mount`.
-absl::Status EmptyTree(UniqueFd fd, uint64_t mount, const std::string& path) {
+// Recursion goes this deep; each level costs stack and a descriptor, and trees come from
+// containers.
+constexpr int kMaxRecursion = 32;
+
+// A tree that is being emptied.
+struct Emptying {
+  int root;
+  uint64_t mount;
+  uint64_t hoisted = 0;  // Directories that were too deep and now lie in the root.
+};
+
+// Moves the directory `name` up into the root of the tree.
+absl::Status Hoist(int directory, const std::string& name, const std::string& path,
+                   Emptying* tree) {
+  for (;;) {
+    const std::string up = StrCat(".hoisted-", tree->hoisted++);
+    if (renameat2(directory, name.c_str(), tree->root, up.c_str(), RENAME_NOREPLACE) == 0) {
+      return absl::OkStatus();
+    }
+    if (errno == EBUSY) {
+      return absl::FailedPreconditionError(StrCat("remove ", path, ": something is mounted there"));
+    }
+    if (errno != EEXIST) {
+      return ErrnoStatus(errno, StrCat("remove ", path));
+    }
+  }
+}
+
+// Empties the directory `fd` and everything below it on the tree's mount, but for what it hoists.
+absl::Status EmptyDirectory(UniqueFd fd, int depth, const std::string& path, Emptying* tree) {
   const int directory = fd.get();
   UniqueFd listing(openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!listing.valid()) {
@@ -91,16 +119,35 @@ absl::Status EmptyTree(UniqueFd fd, uint64_t mount, const std::string& path) {
       return ErrnoStatus(errno, StrCat("remove ", path, "/", name));
     }
     const std::string child = StrCat(path, "/", name);
+    if (depth == kMaxRecursion) {
+      RETURN_IF_ERROR(Hoist(directory, name, child, tree));
+      continue;
+    }
     ASSIGN_OR_RETURN(UniqueFd below, OpenAt(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
     ASSIGN_OR_RETURN(const uint64_t below_mount, MountIdOf(below.get(), "", child));
-    if (below_mount != mount) {
+    if (below_mount != tree->mount) {
       return absl::FailedPreconditionError(
           StrCat("remove ", child, ": something is mounted there"));
     }
-    RETURN_IF_ERROR(EmptyTree(std::move(below), mount, child));
+    RETURN_IF_ERROR(EmptyDirectory(std::move(below), depth + 1, child, tree));
     if (unlinkat(directory, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
       return ErrnoStatus(errno, StrCat("remove ", child));
     }
+  }
+  return absl::OkStatus();
+}
+
+// Empties the directory `fd` and everything below it on mount `mount`, however deep.
+absl::Status EmptyTree(UniqueFd fd, uint64_t mount, const std::string& path) {
+  Emptying tree = {.root = fd.get(), .mount = mount};
+  for (uint64_t hoisted = 1; hoisted != 0;) {
+    const uint64_t before = tree.hoisted;
+    UniqueFd again(fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+    if (!again.valid()) {
+      return ErrnoStatus(errno, StrCat("open ", path));
+    }
+    RETURN_IF_ERROR(EmptyDirectory(std::move(again), 0, path, &tree));
+    hoisted = tree.hoisted - before;
   }
   return absl::OkStatus();
 }

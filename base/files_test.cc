@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/lane.h"
 #include "base/mounts.h"
 #include "base/strings.h"
 #include "gtest/gtest.h"
@@ -52,6 +53,22 @@ TEST_F(FilesTest, OpenBeneathStaysInside) {
   const auto in_root = OpenBeneath(root.get(), "absolute", O_RDONLY, 0, RESOLVE_IN_ROOT);
   ASSERT_TRUE(in_root.ok());
   EXPECT_EQ(*ReadFd(in_root->get(), "absolute"), "in");
+}
+
+TEST_F(FilesTest, RemoveTreeNeedsNoStackForDeepTrees) {
+  UniqueFd at = Open(directory_, O_RDONLY | O_DIRECTORY).value();
+  for (int depth = 0; depth < 600; ++depth) {
+    ASSERT_EQ(mkdirat(at.get(), "d", 0700), 0);
+    ASSERT_EQ(mkdirat(at.get(), "e", 0700), 0);
+    at = OpenAt(at.get(), "d", O_RDONLY | O_DIRECTORY).value();
+  }
+  absl::Status status = absl::UnknownError("not run");
+  {
+    Lane lane("small-stack", 1, 1);
+    ASSERT_TRUE(lane.Post([&] { status = RemoveTree(Path("d")); }).ok());
+  }
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_FALSE(Exists(Path("d")));
 }
 
 TEST_F(FilesTest, RemoveTreeFollowsNoSymlinkAndCrossesNoMount) {

@@ -195,7 +195,8 @@ absl::StatusOr<cri::RemoveContainerResponse> RuntimeService::RemoveContainer(
   ASSIGN_OR_RETURN(const Leases::Lease lease,
                    leases_.Acquire(ctx, id.str(), Leases::Mode::kExclusive));
   if (const ContainerRef container = registry_->FindContainer(id)) {
-    RETURN_IF_ERROR(DiscardContainer(ctx, *container));
+    // A caller that goes does not stop this: the retry finds less to do.
+    RETURN_IF_ERROR(DiscardContainer(Context::Detached(kReleaseTime), *container));
     base::LogInfo("container is removed");
   }
   return cri::RemoveContainerResponse();

@@ -94,7 +94,8 @@ absl::StatusOr<cri::StopPodSandboxResponse> RuntimeService::StopPodSandbox(
   creations_.CancelGroup(id.str());
   ASSIGN_OR_RETURN(const Leases::Lease lease,
                    leases_.Acquire(ctx, id.str(), Leases::Mode::kExclusive));
-  RETURN_IF_ERROR(StopPod(ctx, id));
+  // A caller that goes does not stop this: the retry finds less to do.
+  RETURN_IF_ERROR(StopPod(Context::Detached(kReleaseTime), id));
   return cri::StopPodSandboxResponse();
 }
 
@@ -128,7 +129,7 @@ absl::StatusOr<cri::RemovePodSandboxResponse> RuntimeService::RemovePodSandbox(
   creations_.CancelGroup(id.str());
   ASSIGN_OR_RETURN(const Leases::Lease lease,
                    leases_.Acquire(ctx, id.str(), Leases::Mode::kExclusive));
-  RETURN_IF_ERROR(RemovePod(ctx, id));
+  RETURN_IF_ERROR(RemovePod(Context::Detached(kReleaseTime), id));
   return cri::RemovePodSandboxResponse();
 }
 

@@ -187,6 +187,33 @@ void RuntimeService::RecoverPod(const Pod& pod) {
   }
 }
 
+absl::Status RuntimeService::SweepContainer(const Context& ctx, const std::string& name) {
+  const absl::StatusOr<base::ContainerId> id = base::ContainerId::Parse(name);
+  const std::string directory = base::StrCat(paths_.Containers(), "/", name);
+  if (id.ok()) {
+    // Whichever runtime made it kills it, and its monitor ends then.
+    for (const auto& [handler_name, handler] : handlers_) {
+      RETURN_IF_ERROR(handler.runtime.Delete(ctx, name));
+    }
+    RETURN_IF_ERROR(TakeMonitorLock(ctx, directory).status());
+    RETURN_IF_ERROR(uses_.rootfs.Remove(ctx, *id));
+  }
+  return base::RemoveTree(directory);
+}
+
+absl::Status RuntimeService::SweepNamespaces(const std::string& name) {
+  const std::string directory = base::StrCat(paths_.AllNamespaces(), "/", name);
+  for (const char* type : {"/ipc", "/uts", "/pid"}) {
+    RETURN_IF_ERROR(network::UnpinNamespace(directory + type));
+  }
+  // Another daemon may pin in the same directory: ours are those of our own pods.
+  const absl::StatusOr<base::PodId> id = base::PodId::Parse(name);
+  if (id.ok()) {
+    RETURN_IF_ERROR(network::UnpinNamespace(paths_.Netns(*id)));
+  }
+  return base::RemoveTree(directory);
+}
+
 void RuntimeService::SweepStrays() {
   const Context ctx = Context::Detached(kReleaseTime);
   const auto sweep = [](const std::string& directory, auto&& known, auto&& remove) {
@@ -197,7 +224,7 @@ void RuntimeService::SweepStrays() {
     for (const std::string& name : *names) {
       if (!known(name)) {
         base::LogWarning("sweep ", directory, "/", name, ": it belongs to no record");
-        LogIfError(remove(directory + "/" + name), "sweep");
+        LogIfError(remove(name), "sweep");
       }
     }
   };
@@ -205,24 +232,26 @@ void RuntimeService::SweepStrays() {
     const absl::StatusOr<base::PodId> id = base::PodId::Parse(name);
     return id.ok() && registry_->FindPod(*id) != nullptr;
   };
-  const auto is_container = [&](const std::string& name) {
-    const absl::StatusOr<base::ContainerId> id = base::ContainerId::Parse(name);
-    return id.ok() && registry_->FindContainer(*id) != nullptr;
-  };
-  sweep(paths_.Containers(), is_container, [&](const std::string& path) {
-    RETURN_IF_ERROR(base::Unmount(path + "/rootfs"));
-    return base::RemoveTree(path);
+  sweep(
+      paths_.Containers(),
+      [&](const std::string& name) {
+        const absl::StatusOr<base::ContainerId> id = base::ContainerId::Parse(name);
+        return id.ok() && registry_->FindContainer(*id) != nullptr;
+      },
+      [&](const std::string& name) { return SweepContainer(ctx, name); });
+  sweep(paths_.Pods(), is_pod, [&](const std::string& name) {
+    RETURN_IF_ERROR(base::Unmount(base::StrCat(paths_.Pods(), "/", name, "/shm")));
+    return base::RemoveTree(base::StrCat(paths_.Pods(), "/", name));
   });
-  sweep(paths_.Pods(), is_pod, [](const std::string& path) {
-    RETURN_IF_ERROR(base::Unmount(path + "/shm"));
-    return base::RemoveTree(path);
-  });
-  sweep(paths_.AllNamespaces(), is_pod, [](const std::string& path) {
-    for (const char* type : {"/ipc", "/uts", "/pid"}) {
-      RETURN_IF_ERROR(network::UnpinNamespace(path + type));
+  sweep(paths_.AllNamespaces(), is_pod,
+        [&](const std::string& name) { return SweepNamespaces(name); });
+  const absl::StatusOr<std::vector<base::ContainerId>> writable = uses_.rootfs.List();
+  for (const base::ContainerId& id : writable.value_or(std::vector<base::ContainerId>())) {
+    if (registry_->FindContainer(id) == nullptr) {
+      base::LogWarning("sweep the writable directory of ", id.str(), ": it belongs to no record");
+      LogIfError(uses_.rootfs.Remove(ctx, id), "sweep");
     }
-    return base::RemoveTree(path);
-  });
+  }
 }
 
 }  // namespace runtimeservice

@@ -195,7 +195,10 @@ class RuntimeService {
   void RecoverContainer(const Container& container);
   absl::Status Reconnect(const Context& ctx, const Container& container, MonitorConnection monitor);
   void RecoverPod(const Pod& pod);
+  // Ends and removes what belongs to no record, such as one that was damaged.
   void SweepStrays();
+  absl::Status SweepContainer(const Context& ctx, const std::string& name);
+  absl::Status SweepNamespaces(const std::string& name);
 
   const ServiceConfig config_;
   const ServiceDependencies uses_;
