@@ -163,7 +163,7 @@ absl::StatusOr<LayerTree::Previous> LayerTree::Look(const Place& place, struct s
 
 // An empty place for something that is no directory.
 absl::StatusOr<LayerTree::Place> LayerTree::Vacate(const std::string& path) {
-  ASSIGN_OR_RETURN(const Place place, FindPlace(path));
+  ASSIGN_OR_RETURN(Place place, FindPlace(path));
   ASSIGN_OR_RETURN(const Previous previous, Look(place));
   if (previous == Previous::kDirectory) {
     Forget(path);
@@ -390,6 +390,7 @@ absl::StatusOr<LayerTree::Summary> LayerTree::Finish() {
   summary.inodes = inodes_;
   // Links first: making one changes the times of its directory.
   std::vector<std::pair<size_t, DeferredOperation>> links;
+  links.reserve(links_.size());
   for (const auto& [path, link] : links_) {
     links.emplace_back(link.first,
                        DeferredOperation{DeferredOperation::Kind::kHardLink, path, link.second});

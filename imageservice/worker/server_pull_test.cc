@@ -32,7 +32,7 @@ class ServerPullTest : public ::testing::Test {
   }
 
   // Starts the server; `interfere` is asked first.
-  void Serve(Interfere interfere) {
+  void Serve(const Interfere& interfere) {
     server_ = std::make_unique<TestServer>([this, interfere](const TestRequest& request) {
       if (std::optional<TestResponse> response = interfere(request)) return *response;
       return ServeLayout(layout_, root_, request).value_or(TestResponse{.status = 404});

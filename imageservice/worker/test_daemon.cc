@@ -50,7 +50,7 @@ void TestDaemon::StartWorker() {
   if (!process.ok()) {
     abort();
   }
-  process_ = *std::move(process);
+  process_ = std::make_unique<base::Subprocess>(*std::move(process));
 }
 
 PullOutcome TestDaemon::Converse(const PullRequest& request, const Decide& decide) {

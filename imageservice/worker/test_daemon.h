@@ -55,7 +55,7 @@ class TestDaemon {
  private:
   TempDirectory directory_;
   std::unique_ptr<Channel> channel_;
-  std::optional<base::Subprocess> process_;
+  std::unique_ptr<base::Subprocess> process_;
 };
 
 }  // namespace imageservice::worker

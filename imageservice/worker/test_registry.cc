@@ -110,7 +110,8 @@ absl::StatusOr<std::unique_ptr<TestRegistry>> TestRegistry::Start(const std::str
   MustWrite(path + "/config.yml", config);
   base::Command command;
   command.argv = {"/usr/bin/docker-registry", "serve", path + "/config.yml"};
-  ASSIGN_OR_RETURN(registry->process_, base::Subprocess::Spawn(command));
+  ASSIGN_OR_RETURN(base::Subprocess process, base::Subprocess::Spawn(command));
+  registry->process_ = std::make_unique<base::Subprocess>(std::move(process));
   const absl::Time deadline = absl::Now() + absl::Seconds(20);
   while (!CanConnect(registry->port_)) {
     base::ExitState state;

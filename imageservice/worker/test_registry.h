@@ -42,7 +42,7 @@ class TestRegistry {
   int port_ = 0;
   std::string scheme_ = "http://";
   std::string password_;
-  std::optional<base::Subprocess> process_;
+  std::unique_ptr<base::Subprocess> process_;
 };
 
 // An OCI image layout under construction.
