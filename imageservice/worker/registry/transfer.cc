@@ -18,9 +18,18 @@ absl::Status TransferStatus(CURLcode code, const char* error) {
   }
   std::string message = error[0] != '\0' ? error : curl_easy_strerror(code);
   message = std::string(base::ToStd(absl::StripAsciiWhitespace(message)));
-  return code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT
-             ? absl::InvalidArgumentError(message)
-             : absl::UnavailableError(message);
+  switch (code) {
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_URL_MALFORMAT:
+      return absl::InvalidArgumentError(message);
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+      // It answered, but not in a TLS we accept: asking again would not change that.
+      return absl::FailedPreconditionError(message);
+    default:
+      return absl::UnavailableError(message);
+  }
 }
 
 curl_blob Blob(const std::string& text) {
