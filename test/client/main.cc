@@ -43,6 +43,9 @@ cri::PodSandboxConfig PodConfig(const Arguments& arguments) {
   config.mutable_metadata()->set_namespace_("default");
   config.mutable_metadata()->set_uid(arguments[0]);
   config.set_hostname(arguments[0]);
+  // As the kubelet's default: each container has a PID namespace of its own.
+  config.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(
+      cri::CONTAINER);
   if (arguments.size() > 1) config.set_log_directory(arguments[1]);
   if (arguments.size() > 2) config.mutable_linux()->set_cgroup_parent(arguments[2]);
   return config;
@@ -119,6 +122,10 @@ absl::Status Create(const CriClient& client, const Arguments& arguments) {
   auto status = client.Call(&RuntimeStub::PodSandboxStatus, pod);
   if (!status.ok()) return status.status();
   *request.mutable_sandbox_config()->mutable_metadata() = status->status().metadata();
+  *request.mutable_config()
+       ->mutable_linux()
+       ->mutable_security_context()
+       ->mutable_namespace_options() = status->status().linux().namespaces().options();
   cri::ContainerConfig* config = request.mutable_config();
   config->mutable_metadata()->set_name(arguments[1]);
   config->mutable_image()->set_image(arguments[2]);
