@@ -33,4 +33,14 @@ absl::StatusOr<InstanceLock> InstanceLock::Acquire(const std::string& directory)
   return InstanceLock(std::move(file));
 }
 
+absl::StatusOr<InstanceLock> InstanceLock::AcquireDirectory(const std::string& directory) {
+  ASSIGN_OR_RETURN(base::UniqueFd file, base::Open(directory, O_RDONLY | O_DIRECTORY));
+  if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    return errno == EWOULDBLOCK ? absl::FailedPreconditionError(
+                                      base::StrCat(directory, " is in use by another crisp"))
+                                : base::ErrnoStatus(errno, base::StrCat("lock ", directory));
+  }
+  return InstanceLock(std::move(file));
+}
+
 }  // namespace crispd

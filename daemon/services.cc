@@ -155,10 +155,12 @@ std::string Services::PullsJson() const {
 
 absl::StatusOr<std::unique_ptr<Services>> BuildServices(const Config& config,
                                                         const base::Launcher& launcher) {
-  // Runtime calls, plugins and pulls of the last daemon: nobody waits for them any more.
-  RETURN_IF_ERROR(base::MakeCgroup(config.work_cgroup));
-  RETURN_IF_ERROR(base::KillCgroup(base::Context::Detached(absl::Seconds(30)), config.work_cgroup));
   auto services = std::make_unique<Services>();
+  RETURN_IF_ERROR(base::MakeCgroup(config.work_cgroup));
+  ASSIGN_OR_RETURN(services->work_cgroup, InstanceLock::AcquireDirectory(
+                                              base::CgroupDirectories(config.work_cgroup).front()));
+  // Runtime calls, plugins and pulls of the last daemon: nobody waits for them any more.
+  RETURN_IF_ERROR(base::KillCgroup(base::Context::Detached(absl::Seconds(30)), config.work_cgroup));
   services->network = std::make_unique<network::PodNetwork>(NetworkOf(config), launcher);
   ASSIGN_OR_RETURN(services->image, ImageVerbs::Open(ImageOf(config), &launcher));
   ASSIGN_OR_RETURN(services->rootfs, imageservice::Rootfs::Open(config.root, config.runroot));

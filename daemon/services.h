@@ -3,11 +3,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "base/launcher.h"
 #include "daemon/config.h"
+#include "daemon/instance_lock.h"
 #include "imageservice/image_service.h"
 #include "imageservice/rootfs.h"
 #include "network/detach_debts.h"
@@ -27,6 +29,7 @@ struct Services {
   Services(const Services&) = delete;
   Services& operator=(const Services&) = delete;
 
+  std::optional<InstanceLock> work_cgroup;
   // Each uses those above it.
   std::unique_ptr<network::PodNetwork> network;
   std::unique_ptr<ImageVerbs> image;

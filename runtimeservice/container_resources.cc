@@ -11,20 +11,13 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "runtimeservice/new_container.h"
+#include "runtimeservice/requests.h"
 #include "runtimeservice/runtime_service.h"
 
 namespace runtimeservice {
 namespace {
 
 std::string ParentOf(const std::string& path) { return path.substr(0, path.rfind('/')); }
-
-// The namespaces a container runs in: its own choice, the pod's where it makes none.
-const cri::NamespaceOption& NamespacesOf(const Pod& pod, const cri::ContainerConfig& config) {
-  const cri::LinuxContainerSecurityContext& own = config.linux().security_context();
-  return own.has_namespace_options()
-             ? own.namespace_options()
-             : pod.record.config().linux().security_context().namespace_options();
-}
 
 }  // namespace
 
@@ -38,7 +31,7 @@ absl::StatusOr<NamespacePaths> RuntimeService::NamespacesFor(
     if (pin.type() == "ipc") paths.ipc = pin.path();
     if (pin.type() == "pid") shared_pid = pin.path();
   }
-  const cri::NamespaceOption& options = NamespacesOf(pod, config);
+  const cri::NamespaceOption& options = EffectiveNamespaces(pod.record.config(), config);
   constexpr char kField[] = "config.linux.security_context.namespace_options";
   if (options.pid() == cri::POD) {
     if (shared_pid.empty()) {
@@ -75,7 +68,7 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
   }
   cri::ContainerConfig config = record.config();
   *config.mutable_linux()->mutable_security_context()->mutable_namespace_options() =
-      NamespacesOf(pod, record.config());
+      EffectiveNamespaces(pod.record.config(), record.config());
   ASSIGN_OR_RETURN(ProcessUser user, ResolveUser(config.linux().security_context(),
                                                  plan->process.user, plan->rootfs));
   *record.mutable_user() = user.ToCri();

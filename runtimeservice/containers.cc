@@ -158,15 +158,17 @@ absl::StatusOr<cri::StartContainerResponse> RuntimeService::StartContainer(
         base::StrCat("start container ", found->id.str(), ": it is ",
                      container->CriState() == cri::CONTAINER_RUNNING ? "running" : "exited"));
   }
-  RETURN_IF_ERROR(base::Annotate(StartCreated(ctx, *container),
-                                 base::StrCat("start container ", found->id.str())));
+  RETURN_IF_ERROR(
+      base::Annotate(StartCreated(*container), base::StrCat("start container ", found->id.str())));
   base::LogInfo("container is started");
   return cri::StartContainerResponse();
 }
 
-absl::Status RuntimeService::StartCreated(const Context& ctx, Container container) {
+absl::Status RuntimeService::StartCreated(Container container) {
+  // A caller that goes does not stop this: a half-started container could only be killed.
   const absl::Status started =
-      RuntimeOf(container.record).Start(ctx.WithTimeout(config_.start_timeout), container.id.str());
+      RuntimeOf(container.record)
+          .Start(Context::Detached(config_.start_timeout), container.id.str());
   container.run.set_started_at(absl::ToUnixNanos(absl::Now()));
   if (started.ok()) {
     return registry_->PutRun(container.id, std::move(container.run));

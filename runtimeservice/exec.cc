@@ -39,10 +39,6 @@ std::optional<pid_t> ReadPid(const std::string& path) {
   return pid;
 }
 
-bool HasPidNamespaceOfItsOwn(const state::ContainerRecord& record) {
-  return record.config().linux().security_context().namespace_options().pid() == cri::CONTAINER;
-}
-
 // The parent of a process; 0 when it is gone.
 pid_t ParentOf(pid_t pid) {
   const absl::StatusOr<std::string> stat = base::ReadFile(base::StrCat("/proc/", pid, "/stat"));
@@ -154,7 +150,7 @@ void RuntimeService::KillExec(const std::string& directory) const {
   std::set<pid_t> sessions;
   if (process.has_value()) {
     sessions.insert(getsid(*process));
-  } else if (container->pid > 0 && HasPidNamespaceOfItsOwn(container->record)) {
+  } else if (container->pid > 0 && HasOwnPidNamespace(*container)) {
     // The runtime died before it could name the process. Only with a PID namespace of its own does
     // a container's orphan stay below its init, so that what entered can be told.
     sessions = EnteredSessions(base::CgroupProcesses(container->record.cgroup()), container->pid);

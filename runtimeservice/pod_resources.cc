@@ -149,8 +149,7 @@ absl::Status RuntimeService::StartInfra(const Context& ctx, Pod* pod) {
   RETURN_IF_ERROR(PlanSecurity(&plan));
   ASSIGN_OR_RETURN(const std::string id, MakeContainer(ctx, *pod, std::move(plan)));
   const ContainerRef infra = registry_->FindContainer(*base::ContainerId::Parse(id));
-  RETURN_IF_ERROR(
-      base::Annotate(StartCreated(ctx, *infra), "start the holder of the PID namespace"));
+  RETURN_IF_ERROR(base::Annotate(StartCreated(*infra), "start the holder of the PID namespace"));
   // Joined through a pin and not by number: the holder may end and its number be another's.
   const network::NamespacePin pin{.type = "pid", .path = paths_.Namespaces(pod->id) + "/pid"};
   ASSIGN_OR_RETURN(const uint64_t inode, network::PinProcessNamespace(infra->pid, pin));
@@ -221,11 +220,10 @@ void RuntimeService::DetachPaid(const base::PodId& id) {
 }
 
 absl::Status RuntimeService::ReleasePod(const Context& ctx, Pod* pod) {
-  const absl::StatusOr<base::ContainerId> infra =
-      base::ContainerId::Parse(pod->record.infra_container_id());
-  if (infra.ok()) {
-    if (const ContainerRef holder = registry_->FindContainer(*infra)) {
-      RETURN_IF_ERROR(DiscardContainer(ctx, *holder));
+  // Found by their own records: the pod's may be older than its infra container.
+  for (const ContainerRef& container : registry_->ContainersOf(pod->id)) {
+    if (container->record.infra()) {
+      RETURN_IF_ERROR(DiscardContainer(ctx, *container));
     }
   }
   RETURN_IF_ERROR(base::Unmount(paths_.Shm(pod->id)));

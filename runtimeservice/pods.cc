@@ -101,20 +101,22 @@ absl::StatusOr<cri::StopPodSandboxResponse> RuntimeService::StopPodSandbox(
 
 absl::Status RuntimeService::StopPod(const Context& ctx, const base::PodId& id) {
   const PodRef current = registry_->FindPod(id);
-  if (!current || current->record.state() != state::PodRecord::READY) {
+  if (!current) {
     return absl::OkStatus();
   }
   for (const ContainerRef& container : registry_->ContainersOf(id)) {
     RETURN_IF_ERROR(KillAndWait(ctx, *container));
   }
   Pod pod = *current;
-  // From here on the pod is not ready whatever happens; what is not yet gone is released again by
-  // RemovePodSandbox or the next start.
+  if (pod.record.state() != state::PodRecord::READY) {
+    return ReleasePod(ctx, &pod);  // What an earlier stop could not release.
+  }
+  // From here on the pod is not ready whatever happens.
   pod.record.set_state(state::PodRecord::STOPPED);
   RETURN_IF_ERROR(registry_->PutPod(pod));
   DetachPod(ctx, &pod);
-  RETURN_IF_ERROR(ReleasePod(ctx, &pod));
-  return registry_->PutPod(pod);
+  RETURN_IF_ERROR(registry_->PutPod(pod));
+  return ReleasePod(ctx, &pod);
 }
 
 absl::StatusOr<cri::RemovePodSandboxResponse> RuntimeService::RemovePodSandbox(

@@ -101,6 +101,11 @@ void RuntimeService::Recover() {
   }
   for (const ContainerRef& container : containers) {
     const base::LogField field("container", container->id.str());
+    if (container->record.infra() && registry_->FindPod(container->pod) == nullptr) {
+      LogIfError(DiscardContainer(Context::Detached(kReleaseTime), *container),
+                 "remove the holder of a lost pod's PID namespace");
+      continue;
+    }
     RecoverContainer(*container);
   }
   RecoverExecs();
@@ -162,18 +167,15 @@ absl::Status RuntimeService::Reconnect(const Context& ctx, const Container& cont
 void RuntimeService::RecoverPod(const Pod& pod) {
   const Context ctx = Context::Detached(kReleaseTime);
   Pod changed = pod;
-  const bool rebooted = pod.record.boot_id() != boot_id_;
-  if (pod.record.state() == state::PodRecord::STOPPED ||
-      (pod.record.state() == state::PodRecord::READY && !rebooted)) {
-    if (pod.record.state() == state::PodRecord::STOPPED && pod.record.network_attached()) {
-      OweDetach(pod);
-    }
+  const state::PodRecord::State now = pod.record.state();
+  if (now == state::PodRecord::READY && pod.record.boot_id() == boot_id_) {
     return;
   }
-  changed.record.set_state(pod.record.state() == state::PodRecord::READY
-                               ? state::PodRecord::STOPPED
-                               : state::PodRecord::REMOVING);
-  LogIfError(registry_->PutPod(changed), "record the end of a pod");
+  const bool listed = now == state::PodRecord::READY || now == state::PodRecord::STOPPED;
+  changed.record.set_state(listed ? state::PodRecord::STOPPED : state::PodRecord::REMOVING);
+  if (changed.record.state() != now) {
+    LogIfError(registry_->PutPod(changed), "record the end of a pod");
+  }
   if (pod.record.network_attached()) {
     // In the background: a plugin that hangs must not delay the start.
     LogIfError(ReleasePod(ctx, &changed), "release a pod");

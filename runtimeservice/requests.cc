@@ -100,6 +100,13 @@ absl::Status CheckContainerConfig(const cri::ContainerConfig& config, bool prese
   return CheckNamespaces(security.namespace_options(), "config.linux.security_context");
 }
 
+const cri::NamespaceOption& EffectiveNamespaces(const cri::PodSandboxConfig& pod,
+                                                const cri::ContainerConfig& container) {
+  const cri::LinuxContainerSecurityContext& own = container.linux().security_context();
+  return own.has_namespace_options() ? own.namespace_options()
+                                     : pod.linux().security_context().namespace_options();
+}
+
 bool SameMessage(const google::protobuf::MessageLite& a, const google::protobuf::MessageLite& b) {
   return Deterministic(a) == Deterministic(b);
 }

@@ -155,7 +155,7 @@ class RuntimeService {
                                              const cri::ContainerConfig& config);
   absl::Status PlanSecurity(NewContainer* plan);
   absl::StatusOr<std::string> MakeContainer(const Context& ctx, const Pod& pod, NewContainer plan);
-  absl::Status StartCreated(const Context& ctx, Container container);
+  absl::Status StartCreated(Container container);
 
   // --- container_resources.cc
   absl::Status WriteBundle(const Context& ctx, const Pod& pod, NewContainer* plan);
@@ -171,6 +171,7 @@ class RuntimeService {
   // Notes when the container's monitor was found gone; returns the time noted first.
   absl::Time RecordLost(const base::ContainerId& id);
   void ShowExit(const base::ContainerId& id, const ExitRecord& exit);
+  bool HasOwnPidNamespace(const Container& container) const;
   // SIGKILL to everything in the container; does not wait.
   void KillContainer(const Container& container);
   // SIGKILLs and waits for the end.

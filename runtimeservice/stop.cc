@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "runtimeservice/requests.h"
 #include "runtimeservice/runtime_service.h"
 
 namespace runtimeservice {
@@ -107,14 +108,20 @@ void RuntimeService::ShowExit(const base::ContainerId& id, const ExitRecord& exi
   exits_.Ended(id);
 }
 
+bool RuntimeService::HasOwnPidNamespace(const Container& container) const {
+  const PodRef pod = registry_->FindPod(container.pod);
+  return pod != nullptr &&
+         EffectiveNamespaces(pod->record.config(), container.record.config()).pid() ==
+             cri::CONTAINER;
+}
+
 void RuntimeService::KillContainer(const Container& container) {
   const absl::Status sent = exits_.Signal(container.id, SIGKILL);
   if (!sent.ok()) {
     base::LogWarning(base::ToStd(sent.message()));
   }
   // With a PID namespace of its own everything dies with its init; else the cgroup tells who.
-  const auto& options = container.record.config().linux().security_context().namespace_options();
-  if (options.pid() == cri::CONTAINER) {
+  if (HasOwnPidNamespace(container)) {
     return;
   }
   const std::string cgroup = container.record.cgroup();

@@ -287,12 +287,19 @@ TEST_F(MonitorTest, MonitorJoinsItsCgroupInEveryHierarchy) {
   MonitorSpec spec = PrepareScript("sleep 1000");
   spec.cgroup = monitors;
   ASSERT_NO_FATAL_FAILURE(Run(spec));
-  const std::string text =
-      *base::ReadFile(StrCat("/proc/", connection().state().monitor_pid, "/cgroup"));
-  EXPECT_THAT(text, HasSubstr(StrCat("memory:", monitors, "\n")));
-  EXPECT_THAT(text, HasSubstr(StrCat("pids:", monitors, "\n")));
-  const std::string init = *base::ReadFile(StrCat("/proc/", connection().state().pid, "/cgroup"));
-  EXPECT_THAT(init, HasSubstr(StrCat("memory:", cgroup(), "\n")));
+  const auto cgroups_of = [](pid_t pid) {
+    return base::ReadFile(StrCat("/proc/", pid, "/cgroup")).value_or("");
+  };
+  // cgroup v2 has one hierarchy, which has no name.
+  const std::vector<std::string> hierarchies = base::HostCgroupMode() == base::CgroupMode::kV2
+                                                   ? std::vector<std::string>{"0:"}
+                                                   : std::vector<std::string>{"memory", "pids"};
+  for (const std::string& hierarchy : hierarchies) {
+    EXPECT_THAT(cgroups_of(connection().state().monitor_pid),
+                HasSubstr(StrCat(hierarchy, ":", monitors, "\n")));
+    EXPECT_THAT(cgroups_of(connection().state().pid),
+                HasSubstr(StrCat(hierarchy, ":", cgroup(), "\n")));
+  }
   ASSERT_TRUE(runtime().Delete(Patience(), id()).ok());
   WaitForExit();
   ASSERT_TRUE(TakeMonitorLock(Patience(), state_dir()).ok());
