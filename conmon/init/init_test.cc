@@ -76,9 +76,16 @@ TEST_F(InitExecTest, EndsAsTheProcessThatTheRuntimeLeft) {
 }
 
 TEST_F(InitExecTest, KnowsAProcessThatEndedAtOnceAndItsSignal) {
-  // `exec`: a shell would reap its child, which a runtime does not.
-  EXPECT_EQ(Exec("(exit 3) & printf %s $! > $0; exec sleep 0.1").exit.code, 3);
-  EXPECT_EQ(Exec("sleep 30 & printf %s $! > $0; kill -9 $!; exec true").exit.code, 137);
+  // A shell reaps its child, which a runtime does not: the child ends once its parent is no shell
+  // any more, and while that parent still runs.
+  EXPECT_EQ(Exec("(while read name < /proc/$$/comm && test $name = sh; do :; done; exit 3) & "
+                 "printf %s $! > $0; exec sleep 0.5")
+                .exit.code,
+            3);
+  EXPECT_EQ(Exec("sh -c 'while read name < /proc/$PPID/comm && test $name = sh; do :; done; "
+                 "kill -9 $$' & printf %s $! > $0; exec sleep 0.5")
+                .exit.code,
+            137);
 }
 
 TEST_F(InitExecTest, EndsAsAFailedRuntime) {
@@ -91,7 +98,10 @@ TEST_F(InitExecTest, EndsAsAFailedRuntime) {
 
 TEST_F(InitExecTest, DoesNotWaitForOthersHoldingTheOutput) {
   const absl::Time start = absl::Now();
-  EXPECT_EQ(Exec("(sleep 20 & exit 5) & printf %s $! > $0; exec sleep 0.1").exit.code, 5);
+  EXPECT_EQ(Exec("(sleep 20 & while read name < /proc/$$/comm && test $name = sh; do :; done; "
+                 "exit 5) & printf %s $! > $0; exec sleep 0.5")
+                .exit.code,
+            5);
   EXPECT_LT(absl::Now() - start, absl::Seconds(15));
 }
 
