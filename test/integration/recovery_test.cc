@@ -1,6 +1,8 @@
 // Starts of the daemon that find more than a crash: a reboot, damaged records.
 #include <csignal>
+#include <functional>
 #include <string>
+#include <thread>
 
 #include "base/files.h"
 #include "base/record_store.h"
@@ -102,6 +104,96 @@ TEST_F(RecoveryTest, AKilledMonitorEndsItsContainerAlone) {
   ASSERT_OK_AND_ASSIGN(const cri::ContainerStatus again, Status(hurt));
   EXPECT_EQ(again.exit_code(), 255);
   EXPECT_EQ(again.finished_at(), status.finished_at());
+  ASSERT_OK(RemovePod(pod));
+  EXPECT_THAT(Leftovers(), testing::IsEmpty());
+}
+
+// A runtime that hangs in one of its commands until the file `go` is there.
+class HangingRuntimeTest : public RecoveryTest {
+ protected:
+  void Prepare() override {
+    const std::string script = base::StrCat(environment().Get("RUN"), "/hanging-crun");
+    ASSERT_OK(base::ReplaceFile(
+        script,
+        base::StrCat("#!/bin/sh\ncase \" $* \" in *\" $(cat ", Hang(), ") \"*) touch ", Hang(),
+                     "ing; exec sleep 1000;; esac\nexec /usr/bin/crun \"$@\"\n"),
+        0755, base::Durability::kVolatile));
+    ASSERT_OK(HangIn("nothing"));
+    ASSERT_OK(environment().EditConfig(
+        "[crisp.image]", base::StrCat("[crisp.runtime.runtimes.crun]\nruntime_path = \"", script,
+                                      "\"\n\n[crisp.image]")));
+  }
+
+  std::string Hang() const { return base::StrCat(environment().Get("RUN"), "/hang"); }
+  absl::Status HangIn(std::string_view command) const {
+    RETURN_IF_ERROR(base::RemoveFile(Hang() + "ing"));
+    return base::ReplaceFile(Hang(), command, 0644, base::Durability::kVolatile);
+  }
+  bool Hangs() const {
+    return Eventually([&] { return base::Exists(Hang() + "ing"); });
+  }
+
+  // A pod with one PID namespace, hence with a process that holds it.
+  cri::RunPodSandboxRequest SharingPod() const {
+    cri::RunPodSandboxRequest request = PodRequest("pod");
+    request.mutable_config()
+        ->mutable_linux()
+        ->mutable_security_context()
+        ->mutable_namespace_options()
+        ->set_pid(cri::POD);
+    return request;
+  }
+
+  // Crashes the daemon while `verb` is in the runtime's `command`, and starts it again.
+  void CrashIn(std::string_view command, const std::function<void()>& verb) {
+    ASSERT_OK(HangIn(command));
+    std::thread caller(verb);
+    EXPECT_TRUE(Hangs());
+    EXPECT_OK(daemon().Crash());
+    caller.join();
+    ASSERT_OK(HangIn("nothing"));
+    ASSERT_OK(daemon().Start());
+  }
+};
+
+TEST_F(HangingRuntimeTest, APodWhoseHolderWasBeingCreatedIsUndone) {
+  CrashIn("create", [&] { (void)RunPod(SharingPod()); });
+  ASSERT_OK_AND_ASSIGN(const std::vector<cri::PodSandbox> pods, Pods());
+  EXPECT_THAT(pods, testing::IsEmpty());
+  EXPECT_TRUE(Eventually([&] { return Leftovers().empty(); }))
+      << testing::PrintToString(Leftovers());
+  ASSERT_OK(RunPod("pod"));  // Its name is free.
+}
+
+TEST_F(HangingRuntimeTest, APodWhoseHolderWasBeingStartedIsUndone) {
+  CrashIn("start", [&] { (void)RunPod(SharingPod()); });
+  ASSERT_OK_AND_ASSIGN(const std::vector<cri::PodSandbox> pods, Pods());
+  EXPECT_THAT(pods, testing::IsEmpty());
+  EXPECT_TRUE(Eventually([&] { return Leftovers().empty(); }))
+      << testing::PrintToString(Leftovers());
+  ASSERT_OK(RunPod("pod"));
+}
+
+TEST_F(HangingRuntimeTest, AContainerWhoseStartWasUnderWayCanStillBeStarted) {
+  ASSERT_OK(Pull(kBusybox));
+  ASSERT_OK_AND_ASSIGN(const std::string pod, RunPod("pod"));
+  ASSERT_OK_AND_ASSIGN(const std::string container,
+                       Create(ContainerRequest(pod, "c", "exec sleep 4321")));
+  CrashIn("start", [&] { (void)Start(container); });
+  ASSERT_OK_AND_ASSIGN(const cri::ContainerStatus status, Status(container));
+  EXPECT_EQ(status.state(), cri::CONTAINER_CREATED);
+  ASSERT_OK(Start(container));
+  ASSERT_OK(RemovePod(pod));
+  EXPECT_THAT(Leftovers(), testing::IsEmpty());
+}
+
+TEST_F(HangingRuntimeTest, ARemovalThatWasUnderWayIsFinished) {
+  ASSERT_OK(Pull(kBusybox));
+  ASSERT_OK_AND_ASSIGN(const std::string pod, RunPod("pod"));
+  ASSERT_OK_AND_ASSIGN(const std::string container, RunContainer(pod, "c", "exec sleep 4321"));
+  CrashIn("delete", [&] { (void)RemoveContainer(container); });
+  ASSERT_OK_AND_ASSIGN(const std::vector<cri::Container> containers, Containers());
+  EXPECT_THAT(containers, testing::IsEmpty());
   ASSERT_OK(RemovePod(pod));
   EXPECT_THAT(Leftovers(), testing::IsEmpty());
 }
