@@ -1,6 +1,7 @@
 #include "daemon/config_toml.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/strings.h"
 
@@ -71,8 +72,10 @@ absl::StatusOr<std::vector<TomlSetting>> ParseToml(std::string_view text, std::s
   std::vector<TomlSetting> settings;
   std::vector<std::string> path;
   Flatten(result.table(), &path, &settings);
-  std::stable_sort(settings.begin(), settings.end(),
-                   [](const TomlSetting& a, const TomlSetting& b) { return a.line < b.line; });
+  // Two on one line by their names. (libstdc++'s stable_sort uses what clang calls deprecated.)
+  std::sort(settings.begin(), settings.end(), [](const TomlSetting& a, const TomlSetting& b) {
+    return std::tie(a.line, a.path) < std::tie(b.line, b.path);
+  });
   return settings;
 }
 
