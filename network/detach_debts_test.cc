@@ -21,11 +21,12 @@ class DetachDebtsTest : public testing::Test {
  protected:
   DetachDebtsTest() {
     WriteTestFile(dir_ / "conf/10.conf", R"({"cniVersion":"1.0.0","name":"pods","type":"one"})");
-    // Fails until the file "works" is there; then hangs for ever if the file "hangs" is.
+    // Fails until the file "works" is there; hangs for ever if the file "hangs" is, which it has
+    // decided when the log tells of it.
     WriteTestFile(dir_ / "bin/one",
-                  base::StrCat("#!/bin/sh\necho $$ >> ", dir_ / "log", "\n[ -e ", dir_ / "hangs",
-                               " ] && exec sleep 1000\n[ -e ", dir_ / "works",
-                               " ] || { echo down; exit 1; }\n"),
+                  base::StrCat("#!/bin/sh\n[ -e ", dir_ / "hangs", " ]\nhangs=$?\necho $$ >> ",
+                               dir_ / "log", "\n[ $hangs = 0 ] && exec sleep 1000\n[ -e ",
+                               dir_ / "works", " ] || { echo down; exit 1; }\n"),
                   0755);
     debts_ = std::make_unique<DetachDebts>(
         network_,
