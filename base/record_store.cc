@@ -14,9 +14,9 @@
 namespace base {
 namespace {
 
-// A record on disk: magic (4), version (4), length (4), CRC-32 of the bytes (4), all little endian,
-// then the bytes.
-constexpr std::string_view kMagic = "CRSP";
+// A record on disk: magic (4), version (4), length (4), CRC-32 of the bytes begun with the version
+// (4), all little endian, then the bytes.
+constexpr uint32_t kMagic = 0x50535243;  // "CRSP".
 constexpr uint32_t kVersion = 1;
 constexpr size_t kHeaderBytes = 16;
 constexpr size_t kMaxRecordBytes = 16 << 20;
@@ -36,21 +36,24 @@ uint32_t NumberAt(std::string_view bytes, size_t offset) {
   return number;
 }
 
-uint32_t Checksum(std::string_view bytes) {
+// Over the version too, so that a flipped bit in it is damage and not another version.
+uint32_t Checksum(uint32_t version, std::string_view bytes) {
   const auto* data = reinterpret_cast<const Bytef*>(bytes.data());
-  return static_cast<uint32_t>(crc32(0, data, static_cast<uInt>(bytes.size())));
+  return static_cast<uint32_t>(crc32(version, data, static_cast<uInt>(bytes.size())));
 }
 
 absl::StatusOr<std::string> Unwrap(std::string_view file) {
-  if (file.size() < kHeaderBytes || file.substr(0, 4) != kMagic) {
+  if (file.size() < kHeaderBytes || NumberAt(file, 0) != kMagic) {
     return absl::DataLossError("not a record");
   }
-  if (NumberAt(file, 4) != kVersion) {
-    return absl::DataLossError(StrCat("a record of version ", NumberAt(file, 4)));
-  }
   const std::string_view bytes = file.substr(kHeaderBytes);
-  if (NumberAt(file, 8) != bytes.size() || NumberAt(file, 12) != Checksum(bytes)) {
+  if (NumberAt(file, 8) != bytes.size() ||
+      NumberAt(file, 12) != Checksum(NumberAt(file, 4), bytes)) {
     return absl::DataLossError("a damaged record");
+  }
+  if (NumberAt(file, 4) != kVersion) {
+    return absl::FailedPreconditionError(
+        StrCat("a record of version ", NumberAt(file, 4), ", made by a newer version"));
   }
   return std::string(bytes);
 }
@@ -77,6 +80,10 @@ absl::StatusOr<RecordStore> RecordStore::Open(std::string directory, Durability 
   return RecordStore(std::move(directory), durability);
 }
 
+RecordStore RecordStore::Existing(std::string directory, Durability durability) {
+  return RecordStore(std::move(directory), durability);
+}
+
 absl::Status RecordStore::Put(std::string_view name, std::string_view bytes) const {
   if (!ValidName(name) || IsTemporary(name)) {
     return absl::InvalidArgumentError(StrCat("not a record's name: \"", name, "\""));
@@ -84,10 +91,12 @@ absl::Status RecordStore::Put(std::string_view name, std::string_view bytes) con
   if (bytes.size() > kMaxRecordBytes) {
     return absl::ResourceExhaustedError(StrCat("record ", name, " has ", bytes.size(), " bytes"));
   }
-  std::string file(kMagic);
+  std::string file;
+  file.reserve(kHeaderBytes + bytes.size());
+  AppendNumber(kMagic, &file);
   AppendNumber(kVersion, &file);
   AppendNumber(static_cast<uint32_t>(bytes.size()), &file);
-  AppendNumber(Checksum(bytes), &file);
+  AppendNumber(Checksum(kVersion, bytes), &file);
   file += bytes;
   return ReplaceFile(StrCat(directory_, "/", name), file, 0600, durability_);
 }
@@ -121,6 +130,9 @@ absl::StatusOr<RecordStore::Loaded> RecordStore::Load() const {
     if (bytes.ok()) {
       loaded.records[name] = *std::move(bytes);
       continue;
+    }
+    if (!absl::IsDataLoss(bytes.status())) {
+      return bytes.status();  // What cannot be read now is not lost.
     }
     LogError("set aside ", ToStd(bytes.status().message()));
     RETURN_IF_ERROR(SetAside(name));

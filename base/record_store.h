@@ -19,17 +19,23 @@ class RecordStore {
   // Makes the directory (0700) when it is missing and removes temporary files of a crash.
   static absl::StatusOr<RecordStore> Open(std::string directory, Durability durability);
 
+  // A store whose directory is there and may be in use: nothing is touched.
+  static RecordStore Existing(std::string directory, Durability durability);
+
   // `name` is a plain file name: letters, digits, ".", "_", "-", not starting with ".".
   absl::Status Put(std::string_view name, std::string_view bytes) const;
   // OK if there is none.
   absl::Status Delete(std::string_view name) const;
-  // NOT_FOUND when there is none, DATA_LOSS when it is damaged.
+  // NOT_FOUND when there is none, DATA_LOSS when it is damaged, FAILED_PRECONDITION when a newer
+  // version made it.
   absl::StatusOr<std::string> Get(std::string_view name) const;
 
   struct Loaded {
     std::map<std::string, std::string> records;  // By name.
     std::vector<std::string> damaged;            // Names moved to the directory `corrupt` inside.
   };
+  // Fails when a record cannot be read for another reason than damage: what is unreadable now may
+  // be whole.
   absl::StatusOr<Loaded> Load() const;
   // Moves a record that its reader could not parse to `corrupt`.
   absl::Status SetAside(std::string_view name) const;

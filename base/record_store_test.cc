@@ -1,5 +1,7 @@
 #include "base/record_store.h"
 
+#include <zlib.h>
+
 #include "base/strings.h"
 #include "gtest/gtest.h"
 
@@ -69,6 +71,22 @@ TEST_F(RecordStoreTest, NamesCannotLeaveTheDirectory) {
   for (const char* name : {"", ".", "..", "../x", "a/b", ".hidden", "corrupt"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(OpenStore().Put(name, "x"))) << name;
   }
+}
+
+TEST_F(RecordStoreTest, ARecordOfANewerVersionStopsTheLoadAndStays) {
+  // Version 2 with the checksum of "x" begun with 2: crc32(2, "x").
+  const RecordStore store = OpenStore();
+  ASSERT_TRUE(store.Put("r", "x").ok());
+  const std::string path = StrCat(directory_, "/r");
+  std::string file = *ReadFile(path);
+  const auto crc = static_cast<uint32_t>(crc32(2, reinterpret_cast<const Bytef*>("x"), 1));
+  file[4] = 2;
+  for (size_t i = 0; i < 4; ++i) {
+    file[12 + i] = static_cast<char>(crc >> (8 * i) & 0xff);
+  }
+  ASSERT_TRUE(ReplaceFile(path, file, 0600, Durability::kVolatile).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(store.Load().status()));
+  EXPECT_TRUE(Exists(path));
 }
 
 }  // namespace

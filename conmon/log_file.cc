@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,10 +14,18 @@ namespace conmon {
 int LogFile::Open(const char* path) {
   int fd = -1;
   if (*path != '\0') {
-    // O_NONBLOCK: a FIFO that nobody reads is an error instead of a wait.
-    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+    // O_NONBLOCK: a FIFO that nobody reads is an error instead of a wait. Others may write to the
+    // folder: what they put there is neither followed nor taken for a log unless it is a plain
+    // file.
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW,
+              0640);
     if (fd < 0) {
       return errno;
+    }
+    struct stat facts = {};
+    if (fstat(fd, &facts) != 0 || !S_ISREG(facts.st_mode)) {
+      close(fd);
+      return EINVAL;
     }
   }
   if (fd_ >= 0) {

@@ -161,6 +161,7 @@ absl::Status PullSession::WaitForNews(const base::Context& ctx) const {
 
 absl::Status PullSession::ReceiveAll(const base::Context& ctx) {
   while (!worker_done_) {
+    RETURN_IF_ERROR(ctx.Check());  // A worker that never stops talking can be cancelled too.
     const absl::StatusOr<std::optional<std::string>> frame = channel_->TryReceive();
     if (!frame.ok()) {
       worker_lost_ = true;

@@ -141,7 +141,7 @@ absl::Status RuntimeService::DiscardContainer(const Context& ctx, Container cont
   const std::string directory = paths_.Container(container.id);
   if (container.record.state() != state::ContainerRecord::REMOVING) {
     container.record.set_state(state::ContainerRecord::REMOVING);
-    RETURN_IF_ERROR(registry_->PutContainer(container));
+    registry_->ShowContainer(container);
   }
   RETURN_IF_ERROR(KillAndWait(ctx, container));
   RETURN_IF_ERROR(base::KillCgroup(ctx, container.record.cgroup()));

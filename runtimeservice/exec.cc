@@ -17,12 +17,14 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "base/undo.h"
+#include "runtimeservice/requests.h"
 #include "runtimeservice/runtime_service.h"
 
 namespace runtimeservice {
 namespace {
 
 constexpr size_t kMaxOutput = 16 << 20;
+constexpr int kUnnamedRounds = 20;  // Of 5 ms.
 
 // Files of one exec, in a directory of its own: what a restart needs to end it.
 constexpr char kContainerFile[] = "/container";
@@ -50,20 +52,6 @@ pid_t ParentOf(pid_t pid) {
       absl::StrSplit(stat->substr(std::min(stat->rfind(')') + 2, stat->size())), ' ');
   int parent = 0;
   return fields.size() > 1 && absl::SimpleAtoi(fields[1], &parent) ? parent : 0;
-}
-
-// The sessions of those of `processes` that entered the container from outside: their parent is no
-// process of it and they are not its init.
-std::set<pid_t> EnteredSessions(const std::vector<pid_t>& processes, pid_t init) {
-  std::set<pid_t> sessions;
-  for (const pid_t pid : processes) {
-    if (pid != init &&
-        std::find(processes.begin(), processes.end(), ParentOf(pid)) == processes.end()) {
-      sessions.insert(getsid(pid));
-    }
-  }
-  sessions.erase(getsid(init));
-  return sessions;
 }
 
 }  // namespace
@@ -145,27 +133,50 @@ void RuntimeService::KillExec(const std::string& directory) const {
   if (!container) {
     return;
   }
-  const std::optional<pid_t> process = ReadPid(directory + kPidFile);
-  // Every exec has a session of its own, begun outside: its members are what it started.
-  std::set<pid_t> sessions;
-  if (process.has_value()) {
-    sessions.insert(getsid(*process));
-  } else if (container->pid > 0 && HasOwnPidNamespace(*container)) {
-    // The runtime died before it could name the process. Only with a PID namespace of its own does
-    // a container's orphan stay below its init, so that what entered can be told.
-    sessions = EnteredSessions(base::CgroupProcesses(container->record.cgroup()), container->pid);
-  }
-  sessions.erase(-1);
+  // Every exec has a session of its own, begun outside: its members are what it started. A runtime
+  // that died before it could name the process may still be dying, so that case is looked at again.
+  const std::string pid_file = directory + kPidFile;
   const Context limit = Context::Detached(absl::Seconds(10));
-  for (bool left = true; left && limit.Check().ok();) {
+  bool left = true;
+  for (int round = 0;
+       (left || (round < kUnnamedRounds && !base::Exists(pid_file))) && limit.Check().ok();
+       ++round) {
+    const std::optional<pid_t> process = ReadPid(pid_file);
+    std::set<pid_t> sessions =
+        process.has_value() ? std::set<pid_t>{getsid(*process)} : EnteredSessions(*container);
+    sessions.erase(-1);
     left = false;
     for (const pid_t pid : base::CgroupProcesses(container->record.cgroup())) {
       left = (sessions.contains(getsid(pid)) && kill(pid, SIGKILL) == 0) || left;
     }
-    if (left) {
-      poll(nullptr, 0, 1);  // The kernel takes a moment; meanwhile they may have forked.
+    poll(nullptr, 0, left ? 1 : 5);
+  }
+}
+
+std::set<pid_t> RuntimeService::EnteredSessions(const Container& container) const {
+  const PodRef pod = registry_->FindPod(container.pod);
+  if (pod == nullptr ||
+      EffectiveNamespaces(pod->record.config(), container.record.config()).pid() == cri::NODE) {
+    return {};  // There an orphan's parent is the host's init as well.
+  }
+  const std::vector<pid_t> processes = base::CgroupProcesses(container.record.cgroup());
+  // Whose child is no stranger: processes of the container, the inits that orphans of the pod go
+  // to, and the waiters of other execs that run.
+  std::set<pid_t> parents(processes.begin(), processes.end());
+  for (const ContainerRef& other : registry_->ContainersOf(container.pod)) {
+    parents.insert(other->pid);
+  }
+  for (const pid_t helper : base::CgroupProcesses(uses_.launcher.work_cgroup())) {
+    parents.insert(helper);
+  }
+  std::set<pid_t> sessions;
+  for (const pid_t pid : processes) {
+    if (pid != container.pid && !parents.contains(ParentOf(pid))) {
+      sessions.insert(getsid(pid));
     }
   }
+  sessions.erase(getsid(container.pid));
+  return sessions;
 }
 
 void RuntimeService::RecoverExecs() {

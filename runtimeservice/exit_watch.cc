@@ -18,7 +18,12 @@ absl::Status ExitWatch::Watch(const base::ContainerId& id, MonitorConnection con
     base::MutexLock lock(&mutex_);
     watched_[id] = std::make_unique<Watched>(std::move(connection));
   }
-  return loop_.OnHangup(fd, [this, id] { HandleHangup(id); });
+  const absl::Status watched = loop_.OnHangup(fd, [this, id] { HandleHangup(id); });
+  if (!watched.ok()) {
+    base::MutexLock lock(&mutex_);
+    watched_.erase(id);
+  }
+  return watched;
 }
 
 absl::Status ExitWatch::Signal(const base::ContainerId& id, int signal) {

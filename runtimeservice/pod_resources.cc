@@ -19,6 +19,7 @@ namespace runtimeservice {
 namespace {
 
 constexpr uint64_t kShmBytes = 64 << 20;
+constexpr absl::Duration kRetryTime = absl::Seconds(30);
 
 const cri::NamespaceOption& Namespaces(const Pod& pod) {
   return pod.record.config().linux().security_context().namespace_options();
@@ -202,20 +203,26 @@ void RuntimeService::DetachPaid(const base::PodId& id) {
   const absl::StatusOr<Leases::Lease> lease =
       leases_.Acquire(ctx, id.str(), Leases::Mode::kExclusive);
   const PodRef current = registry_->FindPod(id);
-  if (!lease.ok() || !current) {
-    return;  // The record still says what is owed; the next start asks again.
+  const auto again = [&] {
+    loop_->At(absl::Now() + kRetryTime,
+              [this, id] { gc_.Post([this, id] { DetachPaid(id); }).IgnoreError(); });
+  };
+  if (!lease.ok()) {
+    again();
+    return;
+  }
+  if (!current) {
+    return;
   }
   Pod pod = *current;
   pod.record.set_network_attached(false);
-  absl::Status status;
-  if (pod.record.state() == state::PodRecord::REMOVING) {
-    status = DiscardPod(ctx, std::move(pod));
-  } else {
-    status = network::UnpinNamespace(paths_.Netns(id));
-    status.Update(registry_->PutPod(std::move(pod)));
-  }
+  registry_->ShowPod(pod);
+  const absl::Status status = pod.record.state() == state::PodRecord::REMOVING
+                                  ? DiscardPod(ctx, std::move(pod))
+                                  : network::UnpinNamespace(paths_.Netns(id));
   if (!status.ok()) {
     base::LogError("after a late detach: ", base::ToStd(status.message()));
+    again();
   }
 }
 
@@ -242,15 +249,19 @@ absl::Status RuntimeService::ReleasePod(const Context& ctx, Pod* pod) {
 absl::Status RuntimeService::DiscardPod(const Context& ctx, Pod pod) {
   if (pod.record.state() != state::PodRecord::REMOVING) {
     pod.record.set_state(state::PodRecord::REMOVING);
-    RETURN_IF_ERROR(registry_->PutPod(pod));
+    registry_->ShowPod(pod);
   }
   DetachPod(ctx, &pod);
   RETURN_IF_ERROR(ReleasePod(ctx, &pod));
   if (pod.record.config().linux().cgroup_parent().empty() && !pod.record.cgroup_parent().empty()) {
     RETURN_IF_ERROR(base::RemoveCgroup(pod.record.cgroup_parent()));
   }
-  return pod.record.network_attached() ? registry_->PutPod(std::move(pod))
-                                       : registry_->DeletePod(pod.id);
+  if (!pod.record.network_attached()) {
+    return registry_->DeletePod(pod.id);
+  }
+  pod.record.set_only_detach_owed(true);
+  registry_->ShowPod(std::move(pod));
+  return absl::OkStatus();
 }
 
 }  // namespace runtimeservice

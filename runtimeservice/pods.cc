@@ -58,6 +58,9 @@ absl::StatusOr<std::string> RuntimeService::CreatePod(const Context& ctx,
                                    ? base::StrCat(parent, "/", pod.id.str())
                                    : parent);
   RETURN_IF_ERROR(PlanNetwork(&pod));
+  // Against a late detach of it, when this is undone.
+  ASSIGN_OR_RETURN(const Leases::Lease lease,
+                   leases_.Acquire(ctx, pod.id.str(), Leases::Mode::kExclusive));
   RETURN_IF_ERROR(registry_->PutPod(pod));
   base::Undo undo;
   undo.Add([&] {
@@ -113,9 +116,9 @@ absl::Status RuntimeService::StopPod(const Context& ctx, const base::PodId& id) 
   }
   // From here on the pod is not ready whatever happens.
   pod.record.set_state(state::PodRecord::STOPPED);
-  RETURN_IF_ERROR(registry_->PutPod(pod));
+  registry_->ShowPod(pod);
   DetachPod(ctx, &pod);
-  RETURN_IF_ERROR(registry_->PutPod(pod));
+  registry_->ShowPod(pod);
   return ReleasePod(ctx, &pod);
 }
 

@@ -31,9 +31,9 @@ bool Listed(const Container& container) {
   return !container.record.infra() && container.record.state() != state::ContainerRecord::CREATING;
 }
 
+// One whose removal failed half-way is listed, so that somebody can ask again.
 bool Listed(const Pod& pod) {
-  return pod.record.state() == state::PodRecord::READY ||
-         pod.record.state() == state::PodRecord::STOPPED;
+  return pod.record.state() != state::PodRecord::CREATING && !pod.record.only_detach_owed();
 }
 
 cri::ImageSpec ImageOf(const Container& container) {

@@ -16,6 +16,8 @@ namespace runtimeservice {
 namespace {
 
 constexpr absl::Duration kReleaseTime = absl::Minutes(1);
+constexpr absl::Duration kConnectTime = absl::Seconds(10);
+constexpr absl::Duration kRetryTime = absl::Seconds(5);
 
 absl::StatusOr<std::string> ReadBootId() {
   ASSIGN_OR_RETURN(std::string id, base::ReadFile("/proc/sys/kernel/random/boot_id", 64));
@@ -130,10 +132,14 @@ void RuntimeService::RecoverContainer(const Container& container) {
     LogIfError(DiscardContainer(ctx, container), "finish removing a container");
     return;
   }
-  absl::StatusOr<MonitorConnection> monitor =
-      MonitorConnection::Connect(ctx, paths_.Container(container.id));
-  if (monitor.ok()) {
-    LogIfError(Reconnect(ctx, container, *std::move(monitor)), "take up a container");
+  const absl::Status taken_up = Reconnect(ctx.WithTimeout(kConnectTime), container);
+  if (taken_up.ok()) {
+    return;
+  }
+  if (!absl::IsNotFound(taken_up) || MonitorAlive(paths_.Container(container.id))) {
+    // A monitor that hangs on its log's disk, or a shortage of ours: the container is not lost.
+    base::LogError("take up a container, to be tried again: ", base::ToStd(taken_up.message()));
+    TakeUpLater(container.id);
     return;
   }
   const absl::StatusOr<std::optional<ExitRecord>> exit = ReadExit(paths_.Container(container.id));
@@ -143,25 +149,43 @@ void RuntimeService::RecoverContainer(const Container& container) {
     // The daemon ended between record and acknowledgement, so its monitor undid the create.
     LogIfError(DiscardContainer(ctx, container), "undo a container");
   } else {
-    HandleExit(container.id,
-               exit.ok() ? absl::NotFoundError(monitor.status().message()) : exit.status());
+    HandleExit(container.id, exit.ok() ? taken_up : exit.status());
   }
 }
 
-absl::Status RuntimeService::Reconnect(const Context& ctx, const Container& container,
-                                       MonitorConnection monitor) {
+absl::Status RuntimeService::Reconnect(const Context& ctx, const Container& container) {
+  ASSIGN_OR_RETURN(MonitorConnection monitor,
+                   MonitorConnection::Connect(ctx, paths_.Container(container.id)));
   registry_->SetPid(container.id, monitor.state().pid);
-  if (container.run.started_at() == 0) {
-    // Whether a start came through is the runtime's to say.
-    ASSIGN_OR_RETURN(const RuntimeState now,
-                     RuntimeOf(container.record).State(ctx, container.id.str()));
-    if (now.status != "created" && now.status != "creating") {
-      state::ContainerRunRecord run = container.run;
-      run.set_started_at(absl::ToUnixNanos(absl::Now()));
-      RETURN_IF_ERROR(registry_->PutRun(container.id, std::move(run)));
-    }
+  RETURN_IF_ERROR(exits_.Watch(container.id, std::move(monitor)));
+  if (!container.run.start_error().empty()) {
+    KillContainer(container);  // Its start failed; the daemon ended before it could kill it.
   }
-  return exits_.Watch(container.id, std::move(monitor));
+  if (container.run.started_at() != 0) {
+    return absl::OkStatus();
+  }
+  // Whether a start came through is the runtime's to say. If it cannot, better to wait for the exit
+  // of one that was not started than to miss that of one that was.
+  const absl::StatusOr<RuntimeState> now =
+      RuntimeOf(container.record).State(ctx, container.id.str());
+  if (!now.ok() || (now->status != "created" && now->status != "creating")) {
+    state::ContainerRunRecord run = container.run;
+    run.set_started_at(absl::ToUnixNanos(absl::Now()));
+    LogIfError(registry_->PutRun(container.id, std::move(run)), "record a start");
+  }
+  return absl::OkStatus();
+}
+
+void RuntimeService::TakeUpLater(const base::ContainerId& id) {
+  loop_->At(absl::Now() + kRetryTime, [this, id] {
+    const absl::Status posted = gc_.Post([this, id] {
+      const base::LogField field("container", id.str());
+      if (const ContainerRef container = registry_->FindContainer(id)) {
+        RecoverContainer(*container);
+      }
+    });
+    LogIfError(posted, "take up a container");
+  });
 }
 
 void RuntimeService::RecoverPod(const Pod& pod) {
@@ -178,7 +202,12 @@ void RuntimeService::RecoverPod(const Pod& pod) {
   }
   if (pod.record.network_attached()) {
     // In the background: a plugin that hangs must not delay the start.
-    LogIfError(ReleasePod(ctx, &changed), "release a pod");
+    const absl::Status released = ReleasePod(ctx, &changed);
+    LogIfError(released, "release a pod");
+    if (released.ok() && changed.record.state() == state::PodRecord::REMOVING) {
+      changed.record.set_only_detach_owed(true);
+      registry_->ShowPod(changed);
+    }
     OweDetach(changed);
     return;
   }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -181,7 +182,10 @@ class RuntimeService {
   absl::StatusOr<std::string> WriteExecProcess(const Container& container,
                                                const cri::ExecSyncRequest& request,
                                                const std::string& directory) const;
+  // Kills what the exec with these files started in its container.
   void KillExec(const std::string& directory) const;
+  // The sessions of processes that entered `container` from outside and that nobody waits for.
+  std::set<pid_t> EnteredSessions(const Container& container) const;
 
   // --- queries.cc
   cri::PodSandbox PodItem(const Pod& pod) const;
@@ -194,7 +198,8 @@ class RuntimeService {
   void Recover();
   void RecoverExecs();
   void RecoverContainer(const Container& container);
-  absl::Status Reconnect(const Context& ctx, const Container& container, MonitorConnection monitor);
+  absl::Status Reconnect(const Context& ctx, const Container& container);
+  void TakeUpLater(const base::ContainerId& id);
   void RecoverPod(const Pod& pod);
   // Ends and removes what belongs to no record, such as one that was damaged.
   void SweepStrays();

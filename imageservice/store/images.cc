@@ -310,18 +310,19 @@ absl::Status ImageStore::RewriteTags(const std::string& id) {
 }
 
 absl::StatusOr<std::vector<Trash::Removal>> ImageStore::Remove(const std::string& id) {
+  // Until the pins are released too: a pull of the same image would pin anew in between.
+  Turn turn(this);
+  const ImagePtr image = FindById(id);
+  if (image == nullptr) {
+    return std::vector<Trash::Removal>();
+  }
+  // While this image's record is there it outranks older claims to its tags.
+  if (const absl::Status status = RewriteRobbed(); !status.ok()) {
+    base::LogError("remove image ", id, ": ", base::ToStd(status.message()));
+  }
+  RETURN_IF_ERROR(base::Annotate(synced_.Delete(id), base::StrCat("remove image ", id)));
+  base::LogInfo("removed image ", id, image->tags.empty() ? "" : " " + image->tags.front());
   {
-    Turn turn(this);
-    const ImagePtr image = FindById(id);
-    if (image == nullptr) {
-      return std::vector<Trash::Removal>();
-    }
-    // While this image's record is there it outranks older claims to its tags.
-    if (const absl::Status status = RewriteRobbed(); !status.ok()) {
-      base::LogError("remove image ", id, ": ", base::ToStd(status.message()));
-    }
-    RETURN_IF_ERROR(base::Annotate(synced_.Delete(id), base::StrCat("remove image ", id)));
-    base::LogInfo("removed image ", id, image->tags.empty() ? "" : " " + image->tags.front());
     base::MutexLock lock(&mutex_);
     images_.erase(id);
     robbed_.erase(id);

@@ -140,8 +140,32 @@ void Registry::Show(Pod pod) {
   const base::PodId id = pod.id;
   const std::string name = PodName(pod.record.config().metadata());
   base::MutexLock lock(&mutex_);
-  pod_names_.insert_or_assign(name, id);
+  // One that is on its way out gives its name to whoever wants it.
+  const auto holder = pod_names_.find(name);
+  const bool leaving = pod.record.state() == state::PodRecord::REMOVING;
+  if (holder == pod_names_.end() || !leaving || !pods_.contains(holder->second)) {
+    pod_names_.insert_or_assign(name, id);
+  }
   pods_[id] = std::make_shared<const Pod>(std::move(pod));
+}
+
+void Registry::ShowPod(Pod pod) {
+  const absl::Status put = pod_records_.Put(pod.id.str(), pod.record.SerializeAsString());
+  if (!put.ok()) {
+    base::LogError("the record of pod ", pod.id.str(),
+                   " stays as it was: ", base::ToStd(put.message()));
+  }
+  Show(std::move(pod));
+}
+
+void Registry::ShowContainer(Container container) {
+  const absl::Status put =
+      container_records_.Put(container.id.str(), container.record.SerializeAsString());
+  if (!put.ok()) {
+    base::LogError("the record of container ", container.id.str(),
+                   " stays as it was: ", base::ToStd(put.message()));
+  }
+  Show(std::move(container));
 }
 
 absl::Status Registry::PutContainer(Container container) {
@@ -159,13 +183,19 @@ void Registry::Show(Container container) {
                                                     pod->second->record.config().metadata()),
                                       id);
   }
+  // What is known of the process is newer than the caller's copy.
+  if (const auto before = containers_.find(id); before != containers_.end()) {
+    const Container& known = *before->second;
+    container.run = known.run;
+    container.exit = known.exit;
+    container.pid = known.exit.has_value() ? 0 : known.pid != 0 ? known.pid : container.pid;
+  }
   containers_[id] = std::make_shared<const Container>(std::move(container));
 }
 
 absl::Status Registry::PutRun(const base::ContainerId& id, state::ContainerRunRecord run) {
-  ASSIGN_OR_RETURN(const base::RecordStore store,
-                   base::RecordStore::Open(base::StrCat(run_root_, "/containers/", id.str()),
-                                           base::Durability::kVolatile));
+  const base::RecordStore store = base::RecordStore::Existing(
+      base::StrCat(run_root_, "/containers/", id.str()), base::Durability::kVolatile);
   RETURN_IF_ERROR(store.Put(kRunRecord, run.SerializeAsString()));
   Change(id, [&](Container* container) { container->run = std::move(run); });
   return absl::OkStatus();

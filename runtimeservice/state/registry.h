@@ -59,6 +59,10 @@ class Registry {
   // Writes the record durably, then shows it.
   absl::Status PutPod(Pod pod);
   absl::Status PutContainer(Container container);
+  // The same for what is on its way out: a disk that is full must not keep it. When the record
+  // cannot be written it is logged and shown nevertheless; a restart then finds more to do.
+  void ShowPod(Pod pod);
+  void ShowContainer(Container container);
   // Writes `run` to /run (it need not survive power loss), then shows it with the container.
   absl::Status PutRun(const base::ContainerId& id, state::ContainerRunRecord run);
   // What only memory knows, since a monitor's file or the kernel is the record: the container's

@@ -36,6 +36,8 @@ class RegistryTest : public testing::Test {
     container.record.set_state(state::ContainerRecord::CREATED);
     container.record.mutable_config()->mutable_metadata()->set_name(name);
     EXPECT_TRUE(registry_->PutContainer(container).ok());
+    EXPECT_TRUE(
+        base::MakeDirectories(base::StrCat(root_, "/run/containers/", container.id.str())).ok());
     return container;
   }
 
@@ -111,6 +113,31 @@ TEST_F(RegistryTest, DeletedObjectsGiveTheirNamesBack) {
   EXPECT_EQ(registry_->FindPodByName(name), nullptr);
   Restart();
   EXPECT_TRUE(registry_->Pods().empty());
+}
+
+TEST_F(RegistryTest, AnOlderCopyOfTheRecordDoesNotBringAnEndedProcessBack) {
+  Container copy = MakeContainer(MakePod("web", state::PodRecord::READY), "c");
+  registry_->SetPid(copy.id, 77);
+  EXPECT_EQ(registry_->FindContainer(copy.id)->pid, 77);
+  registry_->SetExit(copy.id, {.code = 3});
+  copy.record.set_state(state::ContainerRecord::REMOVING);
+  registry_->ShowContainer(copy);
+  EXPECT_EQ(registry_->FindContainer(copy.id)->CriState(), cri::CONTAINER_EXITED);
+  EXPECT_EQ(registry_->FindContainer(copy.id)->pid, 0);
+}
+
+TEST_F(RegistryTest, APodOnItsWayOutDoesNotTakeItsNameBack) {
+  for (int i = 0; i < 8; ++i) {  // Ids are random, and so is the order of loading.
+    const std::string name = base::StrCat("web", i);
+    const Pod leaving = MakePod(name, state::PodRecord::REMOVING);
+    const Pod ready = MakePod(name, state::PodRecord::READY);
+    Restart();
+    const PodRef found = registry_->FindPodByName(PodName(ready.record.config().metadata()));
+    ASSERT_NE(found, nullptr);
+    EXPECT_EQ(found->id, ready.id);
+    ASSERT_TRUE(registry_->DeletePod(leaving.id).ok());
+    EXPECT_NE(registry_->FindPodByName(PodName(ready.record.config().metadata())), nullptr);
+  }
 }
 
 }  // namespace

@@ -1,10 +1,13 @@
 // Starts of the daemon that find more than a crash: a reboot, damaged records.
+#include <fcntl.h>
+
 #include <csignal>
 #include <functional>
 #include <string>
 #include <thread>
 
 #include "base/files.h"
+#include "base/mounts.h"
 #include "base/record_store.h"
 #include "base/strings.h"
 #include "proto/state.pb.h"
@@ -106,6 +109,50 @@ TEST_F(RecoveryTest, AKilledMonitorEndsItsContainerAlone) {
   EXPECT_EQ(again.finished_at(), status.finished_at());
   ASSERT_OK(RemovePod(pod));
   EXPECT_THAT(Leftovers(), testing::IsEmpty());
+}
+
+// The state is on a file system that gets full.
+class FullDiskTest : public RecoveryTest {
+ protected:
+  void Prepare() override {
+    ASSERT_OK(base::MakeDirectories(Root()));
+    ASSERT_OK(base::MountTmpfs(Root(), 48 << 20, 0700));
+    mounted_ = base::ScopedMount(Root());
+  }
+  std::string Root() const { return environment().Get("ROOT"); }
+  void FillUp() const {
+    const auto file = base::Open(Root() + "/filler", O_WRONLY | O_CREAT);
+    ASSERT_OK(file);
+    // In blocks down to one byte, until nothing more fits.
+    for (size_t size = 1 << 20; size > 0; size /= 2) {
+      while (base::WriteAll(file->get(), std::string(size, 'x'), "filler").ok()) {
+      }
+    }
+  }
+  void GiveSpace() const { ASSERT_OK(base::RemoveFile(Root() + "/filler")); }
+
+ private:
+  base::ScopedMount mounted_;
+};
+
+TEST_F(FullDiskTest, WhatRunsCanBeStoppedAndRemoved) {
+  ASSERT_OK(Pull(kBusybox));
+  ASSERT_OK_AND_ASSIGN(const std::string pod, RunPod("pod"));
+  ASSERT_OK_AND_ASSIGN(const std::string one, RunContainer(pod, "one", "exec sleep 4321"));
+  ASSERT_OK_AND_ASSIGN(const std::string two, RunContainer(pod, "two", "exec sleep 4321"));
+  FillUp();
+  EXPECT_FALSE(RunPod("another").ok());
+  EXPECT_OK(StopContainer(one, 0));
+  EXPECT_OK(RemoveContainer(one));
+  EXPECT_OK(StopPod(pod));
+  EXPECT_OK(RemovePod(pod));
+  ASSERT_OK_AND_ASSIGN(const std::vector<cri::PodSandbox> pods, Pods());
+  EXPECT_THAT(pods, testing::IsEmpty());
+  GiveSpace();
+  // All but the small file system itself.
+  EXPECT_TRUE(Eventually([&] { return Leftovers().size() == 1; }))
+      << testing::PrintToString(Leftovers());
+  EXPECT_OK(RunPod("another"));  // The failed attempt kept no name.
 }
 
 // A runtime that hangs in one of its commands until the file `go` is there.
