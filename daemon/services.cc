@@ -120,6 +120,7 @@ absl::StatusOr<runtimeservice::ServiceConfig> RuntimeOf(const Config& config,
                                         .run_root = config.runroot,
                                         .monitor_path = config.conmon,
                                         .init_path = config.init_path,
+                                        .pull_path = config.pull_path,
                                         .monitor_cgroup = config.conmon_cgroup,
                                         .version = CRISP_VERSION,
                                         .default_handler = config.default_runtime};

@@ -35,10 +35,10 @@ DetachDebts::~DetachDebts() {
 }
 
 void DetachDebts::Add(const base::PodId& pod, std::string plan, std::string result,
-                      std::string netns_path, std::function<void()> done) {
+                      std::string netns_path, std::function<void()> done, std::string cause) {
   auto entry = std::make_shared<Entry>(Entry{.debt = {.pod = pod,
                                                       .attempts = 0,
-                                                      .last_error = "",
+                                                      .last_error = std::move(cause),
                                                       .next_attempt = absl::Now() + backoff_.first},
                                              .plan = std::move(plan),
                                              .result = std::move(result),

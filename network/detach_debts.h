@@ -38,9 +38,9 @@ class DetachDebts {
 
   // Tries PodNetwork::Detach with these arguments after 1 s, 2 s, … 5 min until it succeeds, then
   // calls `done` once, on a thread of its own and without a lock held. A pod that has a debt keeps
-  // the one it has.
+  // the one it has. `cause` is why the caller's own attempt failed, for List.
   void Add(const base::PodId& pod, std::string plan, std::string result, std::string netns_path,
-           std::function<void()> done);
+           std::function<void()> done, std::string cause = "");
 
   // Drops the pod's debt: it was paid otherwise. An attempt that is running ends unnoticed, but a
   // `done` that is being called is not waited for. Does nothing if there is none.
@@ -49,7 +49,7 @@ class DetachDebts {
   struct Debt {
     base::PodId pod;
     int attempts = 0;         // Made here, so 0 right after Add.
-    std::string last_error;   // Of the last attempt; empty before the first.
+    std::string last_error;   // Of the last attempt; before the first the cause that Add was given.
     absl::Time next_attempt;  // In the past while one is running.
   };
   // Sorted by pod.

@@ -58,6 +58,7 @@ absl::StatusOr<std::string> RuntimeService::CreateInPod(const Context& ctx, cons
   undo.Add([this, id = plan.container.id.str()] { uses_.images.Release(id); });
   ASSIGN_OR_RETURN(const std::string id, MakeContainer(ctx, *current, std::move(plan)));
   undo.Commit();
+  const base::LogField field("container", id);
   base::LogInfo("container ", name, " is created");
   return id;
 }
@@ -144,6 +145,7 @@ absl::StatusOr<cri::StartContainerResponse> RuntimeService::StartContainer(
     const Context& ctx, const cri::StartContainerRequest& request) {
   ASSIGN_OR_RETURN(const ContainerRef found, registry_->ResolveContainer(request.container_id()));
   const base::LogField field("container", found->id.str());
+  const base::LogField pod_field("pod", found->pod.str());
   ASSIGN_OR_RETURN(const Leases::Lease pod_lease,
                    leases_.Acquire(ctx, found->pod.str(), Leases::Mode::kShared));
   ASSIGN_OR_RETURN(const Leases::Lease lease,
@@ -192,6 +194,7 @@ absl::StatusOr<cri::RemoveContainerResponse> RuntimeService::RemoveContainer(
   RETURN_IF_ERROR(found.status());
   const base::ContainerId id = (*found)->id;
   const base::LogField field("container", id.str());
+  const base::LogField pod_field("pod", (*found)->pod.str());
   ASSIGN_OR_RETURN(const Leases::Lease pod_lease,
                    leases_.Acquire(ctx, (*found)->pod.str(), Leases::Mode::kShared));
   ASSIGN_OR_RETURN(const Leases::Lease lease,

@@ -90,6 +90,11 @@ absl::StatusOr<cri::ExecSyncResponse> RuntimeService::ExecSync(
     // The runtime is dead; what it started in the container is not. A command that ended by itself
     // may leave children behind: hooks start background processes that way.
     KillExec(directory);
+    if (absl::IsDeadlineExceeded(result.status()) && ctx.Check().ok()) {
+      return absl::DeadlineExceededError(base::StrCat("exec in container ", container->id.str(),
+                                                      ": the command did not end within ",
+                                                      request.timeout(), " s"));
+    }
     return base::Annotate(result.status(), base::StrCat("exec in container ", container->id.str()));
   }
   if (result->exit.code != 0) {

@@ -189,12 +189,13 @@ void RuntimeService::DetachPod(const Context& ctx, Pod* pod) {
     return;
   }
   base::LogWarning("the network keeps the pod for now: ", base::ToStd(detached.message()));
-  OweDetach(*pod);
+  OweDetach(*pod, base::ToStd(detached.message()));
 }
 
-void RuntimeService::OweDetach(const Pod& pod) {
-  uses_.debts.Add(pod.id, pod.record.network_plan(), pod.record.network_result(),
-                  paths_.Netns(pod.id), [this, id = pod.id] { DetachPaid(id); });
+void RuntimeService::OweDetach(const Pod& pod, std::string_view cause) {
+  uses_.debts.Add(
+      pod.id, pod.record.network_plan(), pod.record.network_result(), paths_.Netns(pod.id),
+      [this, id = pod.id] { DetachPaid(id); }, std::string(cause));
 }
 
 void RuntimeService::DetachPaid(const base::PodId& id) {

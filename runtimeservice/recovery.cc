@@ -116,8 +116,13 @@ void RuntimeService::Recover() {
     RecoverPod(*pod);
   }
   SweepStrays();
-  base::LogInfo("took up ", registry_->Pods().size(), " pods and ", registry_->Containers().size(),
-                " containers");
+  const absl::Status ready = ProgramsReady();
+  if (!ready.ok()) {
+    base::LogError("no pod can run: ", base::ToStd(ready.message()));
+  }
+  const Context ctx;
+  base::LogInfo("pods taken up: ", ListPodSandbox(ctx, {}).value().items_size(),
+                ", containers: ", ListContainers(ctx, {}).value().containers_size());
 }
 
 void RuntimeService::RecoverContainer(const Container& container) {
@@ -144,7 +149,7 @@ void RuntimeService::RecoverContainer(const Container& container) {
   }
   const absl::StatusOr<std::optional<ExitRecord>> exit = ReadExit(paths_.Container(container.id));
   if (exit.ok() && exit->has_value()) {
-    registry_->SetExit(container.id, **exit);
+    ShowExit(container.id, **exit);
   } else if (container.run.started_at() == 0) {
     // The daemon ended between record and acknowledgement, so its monitor undid the create.
     LogIfError(DiscardContainer(ctx, container), "undo a container");
@@ -208,7 +213,7 @@ void RuntimeService::RecoverPod(const Pod& pod) {
       changed.record.set_only_detach_owed(true);
       registry_->ShowPod(changed);
     }
-    OweDetach(changed);
+    OweDetach(changed, "the daemon ended before it was detached");
     return;
   }
   if (changed.record.state() == state::PodRecord::REMOVING) {

@@ -1,5 +1,6 @@
 #include "runtimeservice/requests.h"
 
+#include <algorithm>
 #include <string>
 
 #include "absl/strings/str_split.h"
@@ -13,6 +14,22 @@ namespace {
 
 absl::Status Missing(std::string_view field) {
   return absl::InvalidArgumentError(base::StrCat(field, " is missing"));
+}
+
+// The longest that Kubernetes itself allows is a DNS name's 253 bytes.
+absl::Status CheckName(const std::string& name, std::string_view field) {
+  constexpr size_t kLongest = 253;
+  if (name.empty()) {
+    return Missing(field);
+  }
+  if (name.size() > kLongest) {
+    return absl::InvalidArgumentError(
+        base::StrCat(field, " has ", name.size(), " bytes, more than ", kLongest));
+  }
+  const bool plain =
+      std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+  return plain ? absl::OkStatus()
+               : absl::InvalidArgumentError(base::StrCat(field, " has control characters"));
 }
 
 absl::Status CheckNamespaces(const cri::NamespaceOption& options, std::string_view where) {
@@ -68,9 +85,9 @@ absl::Status CheckPodConfig(const cri::PodSandboxConfig& config, bool present) {
     return Missing("config.metadata");
   }
   const cri::PodSandboxMetadata& metadata = config.metadata();
-  if (metadata.name().empty()) return Missing("config.metadata.name");
-  if (metadata.namespace_().empty()) return Missing("config.metadata.namespace");
-  if (metadata.uid().empty()) return Missing("config.metadata.uid");
+  RETURN_IF_ERROR(CheckName(metadata.name(), "config.metadata.name"));
+  RETURN_IF_ERROR(CheckName(metadata.namespace_(), "config.metadata.namespace"));
+  RETURN_IF_ERROR(CheckName(metadata.uid(), "config.metadata.uid"));
   const std::string& log = config.log_directory();
   if (!log.empty() && (log.front() != '/' || HasDotDot(log))) {
     return absl::InvalidArgumentError("config.log_directory must be absolute and without \"..\"");
@@ -87,9 +104,7 @@ absl::Status CheckContainerConfig(const cri::ContainerConfig& config, bool prese
   if (!present) {
     return Missing("config");
   }
-  if (!config.has_metadata() || config.metadata().name().empty()) {
-    return Missing("config.metadata.name");
-  }
+  RETURN_IF_ERROR(CheckName(config.metadata().name(), "config.metadata.name"));
   if (config.image().image().empty()) {
     return Missing("config.image.image");
   }

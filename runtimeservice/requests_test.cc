@@ -27,6 +27,16 @@ TEST(RequestsTest, EachMissingFieldOfAPodIsNamed) {
   }
 }
 
+TEST(RequestsTest, NamesHaveALimitAndAreOneLine) {
+  cri::PodSandboxConfig pod = GoodPod();
+  pod.mutable_metadata()->set_name(std::string(253, 'a'));
+  EXPECT_TRUE(CheckPodConfig(pod, true).ok());
+  pod.mutable_metadata()->set_name(std::string(254, 'a'));
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckPodConfig(pod, true)));
+  pod.mutable_metadata()->set_name("a\nb");
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckPodConfig(pod, true)));
+}
+
 TEST(RequestsTest, LogPathsCannotClimb) {
   cri::PodSandboxConfig pod = GoodPod();
   pod.set_log_directory("relative");

@@ -43,6 +43,7 @@ struct ServiceConfig {
   std::string run_root = "/run/crisp";
   std::string monitor_path;                          // crisp-monitor
   std::string init_path;                             // crisp-init, also the pause program.
+  std::string pull_path;                             // crisp-pull, for Status alone.
   std::string monitor_cgroup = "/crisp-monitors";    // Relative to each hierarchy's root.
   std::string version;                               // crisp's own.
   std::string default_handler = "crun";              // A key of `handlers`.
@@ -118,6 +119,8 @@ class RuntimeService {
                  std::unique_ptr<EventLoop> loop);
 
   // --- status.cc
+  // OK when every program that a pod needs can be executed.
+  absl::Status ProgramsReady() const;
   void AddHandlers();
   // The handler of that name, the default one for an empty name; INVALID_ARGUMENT for an unknown.
   absl::StatusOr<const Handler*> FindHandler(const std::string& name) const;
@@ -141,7 +144,7 @@ class RuntimeService {
   bool PodReady(const Pod& pod) const;
   // Detaches the pod from its network, or leaves a debt that is retried in the background.
   void DetachPod(const Context& ctx, Pod* pod);
-  void OweDetach(const Pod& pod);
+  void OweDetach(const Pod& pod, std::string_view cause);
   void DetachPaid(const base::PodId& id);
   // Removes everything of the pod but its record; what is owed stays owed.
   absl::Status ReleasePod(const Context& ctx, Pod* pod);

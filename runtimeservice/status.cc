@@ -1,6 +1,10 @@
 // Version, Status, RuntimeConfig, UpdateRuntimeConfig, and the handlers they speak of.
+#include <unistd.h>
+
+#include <cerrno>
 #include <utility>
 
+#include "absl/strings/str_join.h"
 #include "base/files.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -33,6 +37,18 @@ void RuntimeService::AddHandlers() {
   }
 }
 
+absl::Status RuntimeService::ProgramsReady() const {
+  std::vector<std::string> missing;
+  for (const std::string& program : {config_.monitor_path, config_.init_path, config_.pull_path,
+                                     config_.handlers.at(config_.default_handler).runtime.path}) {
+    if (access(program.c_str(), X_OK) != 0) {
+      missing.emplace_back(base::ToStd(base::ErrnoStatus(errno, program).message()));
+    }
+  }
+  return missing.empty() ? absl::OkStatus()
+                         : absl::FailedPreconditionError(absl::StrJoin(missing, "; "));
+}
+
 absl::StatusOr<cri::VersionResponse> RuntimeService::Version(const Context&,
                                                              const cri::VersionRequest&) {
   cri::VersionResponse response;
@@ -48,7 +64,12 @@ absl::StatusOr<cri::StatusResponse> RuntimeService::Status(const Context&,
   cri::StatusResponse response;
   cri::RuntimeCondition* runtime = response.mutable_status()->add_conditions();
   runtime->set_type("RuntimeReady");
-  runtime->set_status(true);
+  const absl::Status programs = ProgramsReady();
+  runtime->set_status(programs.ok());
+  if (!programs.ok()) {
+    runtime->set_reason("ProgramMissing");
+    runtime->set_message(std::string(programs.message()));
+  }
   cri::RuntimeCondition* network = response.mutable_status()->add_conditions();
   network->set_type("NetworkReady");
   const absl::Status ready = uses_.network.Ready();

@@ -100,6 +100,8 @@ absl::Time RuntimeService::RecordLost(const base::ContainerId& id) {
 
 void RuntimeService::ShowExit(const base::ContainerId& id, const ExitRecord& exit) {
   const base::LogField field("container", id.str());
+  const ContainerRef container = registry_->FindContainer(id);
+  const base::LogField pod_field("pod", container ? container->pod.str() : "");
   base::LogInfo("container ended with code ", exit.code);
   if (exit.dropped_lines != 0) {
     base::LogWarning(exit.dropped_lines, " lines of a container's log found no room on the disk");
