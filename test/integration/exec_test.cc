@@ -29,6 +29,26 @@ class ExecTest : public IntegrationTest, public testing::WithParamInterface<std:
     return false;
   }
 
+  // Calls that are cancelled after 2 to 61 ms, 50 in each of four threads.
+  void CancelManyCalls(const std::string& container) const {
+    std::vector<std::thread> callers;
+    for (int caller = 0; caller < 4; ++caller) {
+      callers.emplace_back([this, caller, &container] {
+        for (int i = 0; i < 50; ++i) {
+          cri::ExecSyncRequest request;
+          request.set_container_id(container);
+          request.add_cmd("sleep");
+          request.add_cmd("4321");
+          (void)client().Call(&RuntimeStub::ExecSync, request,
+                              absl::Milliseconds(2 + (i * 7 + caller * 3) % 60));
+        }
+      });
+    }
+    for (std::thread& caller : callers) {
+      caller.join();
+    }
+  }
+
   std::string pod_;
   std::string container_;
 };
@@ -62,6 +82,32 @@ TEST_P(ExecTest, CancelledCallLeavesNoProcess) {
   request.add_cmd("4321");
   const auto result = client().Call(&RuntimeStub::ExecSync, request, absl::Seconds(1));
   EXPECT_THAT(result, HasCode(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_TRUE(Eventually([&] { return !Runs("4321"); }));
+}
+
+TEST_P(ExecTest, CallsCancelledAtAnyMomentLeaveNoProcess) {
+  CancelManyCalls(container_);
+  EXPECT_TRUE(Eventually([&] { return !Runs("4321"); }));
+}
+
+TEST_P(ExecTest, CallsCancelledAtAnyMomentLeaveNoProcessInASharedPidNamespace) {
+  ASSERT_OK(RemovePod(pod_));
+  cri::RunPodSandboxRequest request = PodRequest("pod");
+  request.mutable_config()
+      ->mutable_linux()
+      ->mutable_security_context()
+      ->mutable_namespace_options()
+      ->set_pid(cri::POD);
+  ASSERT_OK_AND_ASSIGN(const std::string pod, RunPod(request));
+  cri::CreateContainerRequest create = ContainerRequest(pod, "c", "exec sleep 100000");
+  create.mutable_config()
+      ->mutable_linux()
+      ->mutable_security_context()
+      ->mutable_namespace_options()
+      ->set_pid(cri::POD);
+  ASSERT_OK_AND_ASSIGN(const std::string container, Create(create));
+  ASSERT_OK(Start(container));
+  CancelManyCalls(container);
   EXPECT_TRUE(Eventually([&] { return !Runs("4321"); }));
 }
 

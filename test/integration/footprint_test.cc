@@ -103,10 +103,13 @@ TEST_F(FootprintTest, MemoryStaysWithinItsBudget) {
   }
   ASSERT_OK(Timed("5 ListContainers of 20", [&] { return Containers(); }));
   const int64_t busy = PssKib(daemon().pid());
-  const std::vector<int64_t> monitors = MonitorsKib();
-  ASSERT_EQ(monitors.size(), static_cast<size_t>(kPods));
-  const int64_t monitor = std::accumulate(monitors.begin(), monitors.end(), int64_t{0}) / kPods;
-  ASSERT_GT(*std::min_element(monitors.begin(), monitors.end()), 0);
+  // A monitor gives its buffers back after a second of quiet.
+  int64_t monitor = 0;
+  EXPECT_TRUE(Eventually([&] {
+    const std::vector<int64_t> monitors = MonitorsKib();
+    monitor = std::accumulate(monitors.begin(), monitors.end(), int64_t{0}) / kPods;
+    return monitors.size() == kPods && (kSanitized || monitor <= kMonitorKib);
+  }));
   for (size_t i = 0; i < pods.size(); ++i) {
     ASSERT_OK(Timed("6 StopContainer (SIGKILL)", [&] { return StopContainer(containers[i], 0); }));
     ASSERT_OK(Timed("7 RemoveContainer", [&] { return RemoveContainer(containers[i]); }));
@@ -122,7 +125,6 @@ TEST_F(FootprintTest, MemoryStaysWithinItsBudget) {
   }
   EXPECT_LE(idle, kIdleKib);
   EXPECT_LE(busy, kBusyKib);
-  EXPECT_LE(monitor, kMonitorKib);
 }
 
 }  // namespace
