@@ -64,7 +64,7 @@ cri::Container ContainerItem(const Container& container) {
 void DescribeExit(const Container& container, bool unknown, cri::ContainerStatus* status) {
   const ExitRecord& exit = *container.exit;
   status->set_finished_at(
-      std::max({absl::ToUnixNanos(exit.time), container.run.started_at(), int64_t{1}}));
+      std::max({absl::ToUnixNanos(exit.time), status->started_at(), int64_t{1}}));
   status->set_exit_code(exit.code);
   if (!container.run.start_error().empty()) {
     status->set_exit_code(128);
@@ -89,11 +89,13 @@ cri::ContainerStatus RuntimeService::StatusOf(const Container& container) const 
   status.set_state(container.CriState());
   status.set_created_at(container.record.created_at());
   if (container.run.start_error().empty()) {
-    status.set_started_at(container.run.started_at());
+    status.set_started_at(container.run.started_at() != 0 ? container.run.started_at()
+                                                          : container.record.end().started_at());
   }
   if (container.exit.has_value()) {
     // Nobody saw it end: its monitor was killed, or the machine went down.
-    const bool unknown = container.run.lost_at() != 0 || container.record.boot_id() != boot_id_;
+    const bool unknown = container.run.lost_at() != 0 ||
+                         (container.record.boot_id() != boot_id_ && !container.record.has_end());
     DescribeExit(container, unknown, &status);
   }
   *status.mutable_image() = ImageOf(container);

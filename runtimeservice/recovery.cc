@@ -129,7 +129,13 @@ void RuntimeService::RecoverContainer(const Container& container) {
   const Context ctx = Context::Detached(kReleaseTime);
   const state::ContainerRecord& record = container.record;
   if (record.boot_id() != boot_id_ && record.state() == state::ContainerRecord::CREATED) {
-    registry_->SetExit(container.id, {.code = 255, .time = BootTime()});
+    const state::ContainerEnd& end = record.end();
+    registry_->SetExit(container.id,
+                       record.has_end() ? ExitRecord{.code = end.code(),
+                                                     .signal = end.signal(),
+                                                     .oom_kills = end.oom_kills(),
+                                                     .time = absl::FromUnixNanos(end.finished_at())}
+                                        : ExitRecord{.code = 255, .time = BootTime()});
     return;
   }
   if (record.state() != state::ContainerRecord::CREATED) {

@@ -172,6 +172,8 @@ class RuntimeService {
 
   // --- stop.cc
   void HandleExit(const base::ContainerId& id, absl::StatusOr<ExitRecord> exit);
+  // Adds the exit to the durable record, under the container's lease.
+  void KeepExit(const base::ContainerId& id);
   // Notes when the container's monitor was found gone; returns the time noted first.
   absl::Time RecordLost(const base::ContainerId& id);
   void ShowExit(const base::ContainerId& id, const ExitRecord& exit);

@@ -108,6 +108,31 @@ void RuntimeService::ShowExit(const base::ContainerId& id, const ExitRecord& exi
   }
   registry_->SetExit(id, exit);
   exits_.Ended(id);
+  const absl::Status posted = gc_.Post([this, id] { KeepExit(id); });
+  if (!posted.ok()) {
+    base::LogWarning("an exit will not outlive a reboot: ", base::ToStd(posted.message()));
+  }
+}
+
+void RuntimeService::KeepExit(const base::ContainerId& id) {
+  const absl::StatusOr<Leases::Lease> lease =
+      leases_.Acquire(Context::Detached(absl::Minutes(1)), id.str(), Leases::Mode::kExclusive);
+  const ContainerRef current = registry_->FindContainer(id);
+  if (!lease.ok() || !current || current->record.state() != state::ContainerRecord::CREATED ||
+      current->record.has_end() || current->run.lost_at() != 0 || !current->exit.has_value()) {
+    return;
+  }
+  Container container = *current;
+  state::ContainerEnd* end = container.record.mutable_end();
+  end->set_code(container.exit->code);
+  end->set_signal(container.exit->signal);
+  end->set_oom_kills(container.exit->oom_kills);
+  end->set_started_at(container.run.started_at());
+  end->set_finished_at(absl::ToUnixNanos(container.exit->time));
+  const absl::Status kept = registry_->PutContainer(std::move(container));
+  if (!kept.ok()) {
+    base::LogWarning("an exit will not outlive a reboot: ", base::ToStd(kept.message()));
+  }
 }
 
 bool RuntimeService::HasOwnPidNamespace(const Container& container) const {

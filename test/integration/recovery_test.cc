@@ -36,6 +36,13 @@ class RecoveryTest : public IntegrationTest {
     return store.Put(id, record.SerializeAsString());
   }
 
+  bool EndIsKept(const std::string& id) const {
+    const base::RecordStore store =
+        base::RecordStore::Existing(Records("containers"), base::Durability::kVolatile);
+    crisp::state::ContainerRecord record;
+    return record.ParseFromString(store.Get(id).value_or("")) && record.has_end();
+  }
+
   absl::Status Damage(std::string_view kind, const std::string& id) const {
     const std::string path = base::StrCat(Records(kind), "/", id);
     ASSIGN_OR_RETURN(std::string bytes, base::ReadFile(path));
@@ -48,8 +55,23 @@ TEST_F(RecoveryTest, AfterARebootAllIsListedAsEndedAndTheAddressesAreFree) {
   ASSERT_OK(Pull(kBusybox));
   ASSERT_OK_AND_ASSIGN(const std::string pod, RunPod("pod"));
   ASSERT_OK_AND_ASSIGN(const std::string container, RunContainer(pod, "c", "exec sleep 4321"));
-  ASSERT_OK(StopContainer(container, 0));  // The machine going down takes the process along.
+  ASSERT_OK_AND_ASSIGN(const std::string ended, RunContainer(pod, "ended", "exit 42"));
+  ASSERT_OK_AND_ASSIGN(const cri::ContainerStatus before, WaitForExit(ended));
+  ASSERT_TRUE(Eventually([&] { return EndIsKept(ended); }));
   ASSERT_OK(daemon().Crash());
+  // The machine going down takes the process along, unseen, and what is in /run.
+  const std::string run = base::StrCat(environment().Get("RUN_ROOT"), "/containers/");
+  ASSERT_OK_AND_ASSIGN(const std::string monitor,
+                       base::ReadFile(run + container + "/monitor.lock"));
+  ASSERT_EQ(kill(std::stoi(monitor), SIGKILL), 0);
+  for (const pid_t pid : Processes("pod")) {
+    kill(pid, SIGKILL);
+  }
+  for (const std::string& id : {container, ended}) {
+    ASSERT_OK(base::Unmount(run + id + "/rootfs"));
+    ASSERT_OK(base::RemoveTree(run + id));
+  }
+  ASSERT_OK(AgeRecord<crisp::state::ContainerRecord>("containers", ended));
   ASSERT_OK(AgeRecord<crisp::state::PodRecord>("pods", pod));
   ASSERT_OK(AgeRecord<crisp::state::ContainerRecord>("containers", container));
   ASSERT_OK(daemon().Start());
@@ -62,6 +84,11 @@ TEST_F(RecoveryTest, AfterARebootAllIsListedAsEndedAndTheAddressesAreFree) {
   EXPECT_EQ(status.exit_code(), 255);
   EXPECT_EQ(status.reason(), "Unknown");
   EXPECT_GE(status.finished_at(), status.started_at());
+  ASSERT_OK_AND_ASSIGN(const cri::ContainerStatus after, Status(ended));
+  EXPECT_EQ(after.exit_code(), 42);
+  EXPECT_EQ(after.reason(), before.reason());
+  EXPECT_EQ(after.started_at(), before.started_at());
+  EXPECT_EQ(after.finished_at(), before.finished_at());
   ASSERT_OK(StopPod(pod));
   ASSERT_OK(RemovePod(pod));
   EXPECT_TRUE(Eventually([&] { return Leftovers().empty(); }))
