@@ -149,7 +149,7 @@ TEST_F(RegistryPullTest, TrustsOnlyTheAuthoritiesItIsGiven) {
   ASSERT_TRUE(pushed.ok()) << pushed;
   PullRequest request = daemon_.Request(registry_->url(), "app", "1");
   const PullOutcome unknown = daemon_.Pull(request);
-  EXPECT_EQ(unknown.status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(unknown.status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(Message(unknown), HasSubstr("certificate"));
 
   request.endpoints[0].ca_pem = registry_->certificate();
