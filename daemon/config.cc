@@ -106,6 +106,7 @@ absl::Status ApplyFile(const std::string& path, Presence presence, Config* confi
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(base::Annotate(text.status(), "read the configuration"));
+  config->files.push_back(path);
   ASSIGN_OR_RETURN(const std::vector<TomlSetting> settings, ParseToml(*text, path));
   for (const TomlSetting& setting : settings) {
     RETURN_IF_ERROR(ApplySetting(setting, base::StrCat(path, ":", setting.line), config));

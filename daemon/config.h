@@ -68,6 +68,9 @@ struct Config {
   // Where each value that is not a default comes from ("FILE:LINE" or "--flag"), by dotted key.
   std::map<std::string, std::string, std::less<>> origins;
 
+  // The files that were there, in the order in which they were read.
+  std::vector<std::string> files;
+
   // "default" for what nobody set.
   std::string Origin(std::string_view dotted_key) const;
 };

@@ -49,6 +49,9 @@ bool IsConfigTable(std::string_view dotted);
 // The known key or table nearest to `dotted` by edit distance; empty when none is near.
 std::string NearestKey(std::string_view dotted);
 
+// The candidate nearest to `word` by edit distance; empty when none is near.
+std::string NearestWord(std::string_view word, const std::vector<std::string>& candidates);
+
 // Levenshtein's distance, with a swap of neighbours counted as one edit.
 size_t EditDistance(std::string_view a, std::string_view b);
 

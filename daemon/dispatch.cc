@@ -37,6 +37,12 @@ bool IsRoutine(absl::StatusCode code) {
          code == absl::StatusCode::kUnimplemented;
 }
 
+// Whether the verb only looks: a line for its end says all there is to say.
+bool IsReadOnly(std::string_view method) {
+  return method == "Version" || method == "RuntimeConfig" || method == "ImageFsInfo" ||
+         method.starts_with("List") || method.ends_with("Status");
+}
+
 }  // namespace
 
 grpc::Status ToGrpc(const absl::Status& status) {
@@ -59,19 +65,21 @@ UnaryCall::UnaryCall(grpc::CallbackServerContext* context, const Verb& verb, std
       cancellation_(std::make_shared<base::Cancellation>()),
       request_(in_flight->Add(std::string(verb.method), subject_,
                               verb.lane == nullptr ? "" : verb.lane->name())) {
-  base::LogDebug(method_, subject_.empty() ? "" : " ", subject_, " request=", request_);
+  if (!IsReadOnly(method_)) {
+    base::LogDebug(method_, subject_.empty() ? "" : " ", subject_, " request=", request_);
+  }
 }
 
-void UnaryCall::Complete(const absl::Status& status) {
-  const absl::Duration taken = absl::Trunc(absl::Now() - start_, absl::Milliseconds(1));
+void UnaryCall::Complete(const absl::Status& status, std::string_view made) {
+  const std::string taken = DurationText(absl::Now() - start_);
   if (status.ok() || IsRoutine(status.code())) {
-    base::LogDebug(method_, ": ", status.ToString(), " after ", absl::FormatDuration(taken),
-                   " request=", request_);
+    base::LogDebug(method_, subject_.empty() ? "" : " ", subject_, made.empty() ? "" : " ", made,
+                   ": ", status.ToString(), " after ", taken, " request=", request_);
   } else {
     base::LogWarning(method_, subject_.empty() ? "" : " ", subject_, ": ",
                      absl::StatusCodeToString(status.code()), ": ",
-                     Shortened(base::ToStd(status.message())), " after ",
-                     absl::FormatDuration(taken), " request=", request_);
+                     Shortened(base::ToStd(status.message())), " after ", taken,
+                     " request=", request_);
   }
   in_flight_->Remove(request_);
   Finish(ToGrpc(status));

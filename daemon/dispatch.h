@@ -56,6 +56,18 @@ std::string Subject(const Request& request) {
   }
 }
 
+// The object an answer made, for logs: "made container=ID", "made pod=ID"; empty for most verbs.
+template <typename Response>
+std::string Made(const Response& response) {
+  if constexpr (requires { response.container_id(); }) {
+    return base::StrCat("made container=", response.container_id());
+  } else if constexpr (requires { response.pod_sandbox_id(); }) {
+    return base::StrCat("made pod=", response.pod_sandbox_id());
+  } else {
+    return "";
+  }
+}
+
 // One unary call from its arrival to its answer. Deletes itself when gRPC is done with it.
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:
@@ -72,8 +84,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   void SetStage(Stage stage) { in_flight_->SetStage(request_, stage); }
 
   // Answers, and logs the end: a failure once, here, since this is where it leaves the daemon. Call
-  // it once; the call and the messages are gone when it returns.
-  void Complete(const absl::Status& status);
+  // it once; the call and the messages are gone when it returns. `made` joins the subject there.
+  void Complete(const absl::Status& status, std::string_view made = "");
 
  private:
   void OnCancel() override { cancellation_->Cancel(); }
@@ -131,10 +143,12 @@ class Dispatcher {
         const base::LogField field = call->NameLogLines();
         return handler(call->context(), *request);
       }();
+      std::string made;
       if (result.ok()) {
         *response = *std::move(result);
+        made = Made(*response);
       }
-      call->Complete(result.status());
+      call->Complete(result.status(), made);
     });
     return call;
   }

@@ -14,6 +14,7 @@
 namespace crispd {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -182,6 +183,9 @@ TEST_F(DispatchTest, ARequestWhoseCallerLeftTheQueueIsNotRun) {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(50));
   EXPECT_EQ(RunPod(&context).error_code(), grpc::DEADLINE_EXCEEDED);
+  // The server counts from the request's arrival, so its deadline passes a little later.
+  const absl::Time passed = absl::Now() + absl::Milliseconds(200);
+  EXPECT_TRUE(Eventually([&] { return absl::Now() > passed; }));
   gate.Open();
   running.join();
   EXPECT_TRUE(Eventually([&] { return in_flight_.List().empty(); }));
@@ -234,6 +238,33 @@ TEST_F(DispatchTest, VerboseStatusListsTheOperationsInFlight) {
   EXPECT_EQ(first["stage"], "waiting");
   EXPECT_EQ(first["lane"], "runtime");
   EXPECT_EQ(response.info().at("pulls"), "[]");
+}
+
+TEST_F(DispatchTest, DebugLinesJoinWhatWasMadeWithItsDuration) {
+  fake_runtime_.run_pod = [](const auto&, const auto&) {
+    cri::RunPodSandboxResponse response;
+    response.set_pod_sandbox_id("p1");
+    return response;
+  };
+  base::SetLogLevel(base::LogLevel::kDebug);
+  ::testing::internal::CaptureStderr();
+  ASSERT_TRUE(RunPod().ok());
+  grpc::ClientContext context;
+  cri::StatusResponse response;
+  ASSERT_TRUE(runtime_->Status(&context, cri::StatusRequest(), &response).ok());
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  base::SetLogLevel(base::LogLevel::kInfo);
+  EXPECT_THAT(log, HasSubstr("RunPodSandbox pod=shop/web request="));
+  EXPECT_THAT(log, ContainsRegex("RunPodSandbox pod=shop/web made pod=p1: OK after [0-9.]+m?s "));
+  // What only looks has no line for its arrival.
+  EXPECT_THAT(log, ContainsRegex("Status: OK after [0-9.]+m?s "));
+  EXPECT_THAT(log, Not(HasSubstr("Status request=")));
+}
+
+TEST(DurationTextTest, EveryDurationHasAUnit) {
+  EXPECT_EQ(DurationText(absl::Microseconds(12)), "0ms");
+  EXPECT_EQ(DurationText(absl::Microseconds(3900)), "3ms");
+  EXPECT_EQ(DurationText(absl::Milliseconds(1200)), "1.2s");
 }
 
 TEST_F(DispatchTest, CredentialsAreNeverLogged) {

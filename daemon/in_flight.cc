@@ -22,10 +22,15 @@ const char* Name(Stage stage) {
 }
 
 std::string Age(const Operation& operation, absl::Time now) {
-  return absl::FormatDuration(absl::Trunc(now - operation.since, absl::Milliseconds(1)));
+  return DurationText(now - operation.since);
 }
 
 }  // namespace
+
+std::string DurationText(absl::Duration duration) {
+  const absl::Duration shown = absl::Trunc(duration, absl::Milliseconds(1));
+  return shown == absl::ZeroDuration() ? "0ms" : absl::FormatDuration(shown);
+}
 
 uint64_t InFlight::Add(std::string method, std::string subject, std::string lane) {
   const absl::Time now = absl::Now();

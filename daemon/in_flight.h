@@ -40,6 +40,9 @@ class InFlight {
   std::map<uint64_t, Operation> operations_ ABSL_GUARDED_BY(mutex_);
 };
 
+// Whole milliseconds with a unit, also when there are none: "0ms", "1.2s".
+std::string DurationText(absl::Duration duration);
+
 // One line: "request=7 RunPodSandbox pod=… running for 1.2s in the sandbox lane".
 std::string Describe(const Operation& operation, absl::Time now);
 

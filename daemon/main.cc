@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "daemon/config.h"
+#include "daemon/config_keys.h"
 #include "daemon/serve.h"
 #include "daemon/status_command.h"
 
@@ -22,6 +24,8 @@ constexpr int kFailed = 1;
 constexpr int kUsage = 2;
 constexpr int kNotReady = 3;
 
+constexpr char kVersion[] = "crisp " CRISP_VERSION "\nCRI runtime.v1";
+
 // What was typed.
 struct CommandLine {
   ConfigSources sources;
@@ -31,6 +35,59 @@ struct CommandLine {
   bool config_default = false;
   bool status_records = false;
 };
+
+// Subcommands before the many flags, a value as "VALUE".
+class HelpFormatter final : public CLI::Formatter {
+ public:
+  std::string make_help(const CLI::App* app, std::string name,
+                        CLI::AppFormatMode mode) const override {
+    if (mode == CLI::AppFormatMode::Sub) return CLI::Formatter::make_help(app, name, mode);
+    return base::StrCat(make_description(app), make_usage(app, name), make_positionals(app),
+                        make_subcommands(app, mode), make_groups(app, mode), "\n",
+                        make_footer(app));
+  }
+
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_type_size() == 0) return "";
+    const std::string value = option->get_type_name();
+    const std::string preset = option->get_default_str();
+    return base::StrCat(value.empty() ? "" : " ", value, preset.empty() ? "" : " [", preset,
+                        preset.empty() ? "" : "]");
+  }
+};
+
+void AddFlagNames(const CLI::App& app, std::vector<std::string>* names) {
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) {
+      names->push_back(base::StrCat("--", name));
+    }
+  }
+}
+
+// For the arguments left over after parsing: the first one and the nearest known flag or
+// subcommand. Empty without leftovers.
+std::string UnknownArgument(const CLI::App& app) {
+  const std::vector<std::string> left = app.remaining(true);
+  if (left.empty()) return "";
+  const std::string word = left[0].substr(0, left[0].find('='));
+  const bool flag = word.starts_with('-');
+  const std::vector<CLI::App*> given = app.get_subcommands();
+  std::vector<std::string> known;
+  if (flag) {
+    AddFlagNames(app, &known);
+    for (const CLI::App* subcommand : given) AddFlagNames(*subcommand, &known);
+  } else if (given.empty()) {
+    for (const CLI::App* subcommand : app.get_subcommands([](const CLI::App*) { return true; })) {
+      known.push_back(subcommand->get_name());
+    }
+  }
+  const std::string nearest = NearestWord(word, known);
+  return base::StrCat(flag            ? "unknown flag \""
+                      : given.empty() ? "unknown subcommand \""
+                                      : "unexpected argument \"",
+                      word, "\"", nearest.empty() ? "" : ": did you mean \"", nearest,
+                      nearest.empty() ? " (crisp --help lists all)" : "\"?");
+}
 
 void AddFlags(CLI::App* app, CommandLine* line) {
   app->add_option("--config", line->sources.file, "The configuration file")->capture_default_str();
@@ -71,7 +128,7 @@ int RunStatus(const Config& config, bool records) {
 int RunServe(const Config& config) {
   absl::Status served = Serve(config);
   if (!served.ok()) {
-    base::LogError("crisp cannot serve: ", served.ToString());
+    base::LogError("crisp cannot serve: ", base::ToStd(served.message()));
     return kFailed;
   }
   return 0;
@@ -79,7 +136,7 @@ int RunServe(const Config& config) {
 
 int Run(const CLI::App& app, CommandLine* line, std::string_view program) {
   if (app.got_subcommand("version")) {
-    return Print("crisp " CRISP_VERSION "\nCRI runtime.v1\n");
+    return Print(base::StrCat(kVersion, "\n"));
   }
   if (line->config_default) return Print(ConfigTemplate());
   line->sources.file_required = app.count("--config") > 0;
@@ -106,6 +163,8 @@ int Main(int argc, char** argv) {
       "crisp runs pods and containers for the kubelet (CRI runtime.v1).\n"
       "Without a subcommand it serves. Everything has a default: no file is needed.");
   app.name("crisp");
+  app.formatter(std::make_shared<HelpFormatter>());
+  app.set_version_flag("--version", kVersion, "Print the version");
   app.require_subcommand(0, 1);
   app.add_subcommand("serve", "Serve the CRI until SIGTERM (what `crisp` alone does)");
   app.add_subcommand("version", "Print the version");
@@ -126,6 +185,9 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    if (const std::string unknown = UnknownArgument(app); !unknown.empty()) {
+      return Fail(absl::InvalidArgumentError(unknown), kUsage);
+    }
     return app.exit(error) == 0 ? 0 : kUsage;
   }
   char program[4096];

@@ -112,6 +112,9 @@ TEST_F(MainTest, TellsSystemdOfReadinessAndOfItsEnd) {
   EXPECT_EQ(End(&daemon).code, 0);
   EXPECT_EQ(NextMessage(), "STOPPING=1");
   EXPECT_FALSE(base::Exists(directory_ + "/run/crisp.sock"));
+  EXPECT_THAT(Log(), HasSubstr(base::StrCat("starts: configuration without a file, root ",
+                                            directory_, "/root, runroot ", directory_,
+                                            "/run, socket ", directory_, "/run/crisp.sock")));
 }
 
 TEST_F(MainTest, ASecondDaemonOnTheSameRootIsRefusedWithThePidOfTheFirst) {
@@ -151,17 +154,24 @@ TEST_F(MainTest, StatusPrintsConditionsAndFailsWithoutADaemon) {
   const base::CommandResult status = Run({"status"});
   EXPECT_THAT(status.out, HasSubstr("RuntimeReady: "));
   EXPECT_THAT(status.out, HasSubstr("operations: "));
+  EXPECT_THAT(status.out, Not(HasSubstr("\"method\": \"Status\"")));
   EXPECT_EQ(status.exit.code, status.out.find("Ready: no") == std::string::npos ? 0 : 3);
   EXPECT_EQ(End(&daemon).code, 0);
 
   const base::CommandResult nobody = Run({"status"});
   EXPECT_EQ(nobody.exit.code, 1);
-  EXPECT_THAT(nobody.err, HasSubstr("crisp.sock"));
+  EXPECT_EQ(nobody.err, base::StrCat("crisp: crisp is not running on ", directory_,
+                                     "/run/crisp.sock (No such file or directory)\n"));
 }
 
 TEST_F(MainTest, WrongArgumentsAndConfigurationsExitWithTwo) {
   EXPECT_EQ(Run({"--frobnicate"}).exit.code, 2);
   EXPECT_EQ(Run({"frobnicate"}).exit.code, 2);
+  EXPECT_THAT(Run({"--log-levle=debug"}).err,
+              HasSubstr("unknown flag \"--log-levle\": did you mean \"--log-level\"?"));
+  EXPECT_THAT(Run({"stauts"}).err,
+              HasSubstr("unknown subcommand \"stauts\": did you mean \"status\"?"));
+  EXPECT_THAT(Run({"status", "--record"}).err, HasSubstr("did you mean \"--records\"?"));
   const base::CommandResult flag = Run({"--pids-limit", "many"});
   EXPECT_EQ(flag.exit.code, 2);
   EXPECT_THAT(flag.err, HasSubstr("--pids-limit: want an integer"));
@@ -187,6 +197,9 @@ TEST_F(MainTest, HelpAndVersionSucceed) {
   const base::CommandResult help = Run({"--help"});
   EXPECT_EQ(help.exit.code, 0);
   EXPECT_THAT(help.out, HasSubstr("--insecure-registry"));
+  EXPECT_LT(help.out.find("Subcommands:"), help.out.find("--insecure-registry"));
+  EXPECT_THAT(help.out, Not(HasSubstr("VALUE ...")));
+  EXPECT_EQ(Run({"--version"}).out, "crisp " CRISP_VERSION "\nCRI runtime.v1\n");
   EXPECT_EQ(Run({"version"}).out, "crisp " CRISP_VERSION "\nCRI runtime.v1\n");
 }
 
@@ -203,6 +216,8 @@ TEST_F(MainTest, TheUnitStartsTheDaemonAndLeavesMountsToTheHost) {
         "Restart=always", "ExecStart=/usr/bin/crisp"}) {
     EXPECT_THAT(unit, HasSubstr(base::StrCat("\n", line, "\n")));
   }
+  EXPECT_THAT(unit, Not(HasSubstr("man:")));
+  EXPECT_THAT(unit, HasSubstr(base::StrCat("in ", Config().work_cgroup, ", outside the unit")));
   EXPECT_THAT(unit, Not(HasSubstr("\nPrivate")));
   EXPECT_THAT(unit, Not(HasSubstr("\nProtect")));
 }
@@ -225,10 +240,23 @@ TEST_F(MainTest, RecordsOfADeadDaemonArePrintedAndLeftAsTheyAre) {
   EXPECT_EQ(*base::ReadFile(pods + "/4567"), "torn");
 }
 
-TEST_F(MainTest, NoRecordsAtAllIsAnError) {
+TEST_F(MainTest, RecordsSayADetachIsOwedOnlyWhenThePodHasEnded) {
+  const base::RecordStore store =
+      *base::RecordStore::Open(directory_ + "/root/records/pods", base::Durability::kVolatile);
+  crisp::state::PodRecord pod;
+  pod.set_network_attached(true);
+  pod.set_state(crisp::state::PodRecord::READY);
+  ASSERT_TRUE(store.Put("0123", pod.SerializeAsString()).ok());
+  EXPECT_THAT(Run({"status", "--records"}).out, HasSubstr("\n  network: attached\n"));
+  pod.set_state(crisp::state::PodRecord::STOPPED);
+  ASSERT_TRUE(store.Put("0123", pod.SerializeAsString()).ok());
+  EXPECT_THAT(Run({"status", "--records"}).out, HasSubstr("\n  network: a detach is owed\n"));
+}
+
+TEST_F(MainTest, NoRecordsAtAllAreNoError) {
   const base::CommandResult status = Run({"status", "--records"});
-  EXPECT_EQ(status.exit.code, 1);
-  EXPECT_THAT(status.err, HasSubstr("there are no records"));
+  EXPECT_EQ(status.exit.code, 0);
+  EXPECT_EQ(status.out, base::StrCat("no records in ", directory_, "/root\n"));
 }
 
 }  // namespace

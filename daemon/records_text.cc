@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/ascii.h"
 #include "absl/time/time.h"
 #include "base/files.h"
 #include "base/record_store.h"
@@ -42,6 +43,14 @@ class Text {
   std::string text_;
 };
 
+// Every attached pod will be detached once; it is news only when that should have happened.
+std::string_view NetworkText(const state::PodRecord& pod) {
+  if (!pod.network_attached()) return "not attached";
+  const bool ending =
+      pod.state() == state::PodRecord::STOPPED || pod.state() == state::PodRecord::REMOVING;
+  return ending ? "a detach is owed" : "attached";
+}
+
 template <typename Record>
 absl::StatusOr<Record> Parse(const std::string& bytes) {
   Record record;
@@ -61,7 +70,7 @@ absl::StatusOr<std::string> PodText(const std::string& name, const std::string& 
       .Time("created", pod.created_at())
       .Line("boot", pod.boot_id())
       .Line("cgroup parent", pod.cgroup_parent())
-      .Line("network", pod.network_attached() ? "attached, a detach is owed" : "not attached")
+      .Line("network", NetworkText(pod))
       .Lines("address", pod.ips());
   for (const state::NamespacePin& pin : pod.pins()) {
     text.Line("namespace", base::StrCat(pin.type(), " ", pin.path(), " inode ", pin.inode()));
@@ -72,7 +81,8 @@ absl::StatusOr<std::string> PodText(const std::string& name, const std::string& 
 absl::StatusOr<std::string> ContainerText(const std::string& name, const std::string& bytes) {
   ASSIGN_OR_RETURN(const state::ContainerRecord container, Parse<state::ContainerRecord>(bytes));
   return Text(base::StrCat("container ", name))
-      .Line("state", state::ContainerRecord::State_Name(container.state()))
+      // Not the container's state: a running one's record is "created".
+      .Line("record", absl::AsciiStrToLower(state::ContainerRecord::State_Name(container.state())))
       .Line("name", container.config().metadata().name())
       .Number("attempt", container.config().metadata().attempt())
       .Line("pod", container.pod_id())
@@ -158,9 +168,8 @@ absl::StatusOr<std::string> RecordsAsText(const std::string& root) {
                                                                {"images", ImageText},
                                                                {"layers", LayerText}};
   const std::string records = base::StrCat(root, "/records");
-  if (!base::Exists(records)) {
-    return absl::NotFoundError(base::StrCat(records, ": there are no records"));
-  }
+  const std::string none = base::StrCat("no records in ", root, "\n");
+  if (!base::Exists(records)) return none;
   char scratch[] = "/tmp/crisp-records-XXXXXX";
   if (mkdtemp(scratch) == nullptr) {
     return base::ErrnoStatus(errno, scratch);
@@ -172,7 +181,7 @@ absl::StatusOr<std::string> RecordsAsText(const std::string& root) {
                                                       base::StrCat(scratch, "/", kind), print));
     text += part;
   }
-  return text;
+  return text.empty() ? none : text;
 }
 
 }  // namespace crispd

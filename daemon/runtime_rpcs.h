@@ -84,22 +84,25 @@ class RuntimeRpcs final : public cri::RuntimeService::CallbackService {
                                  });
   }
 
-  // A verbose answer also lists the operations in flight.
+  // A verbose answer also lists the operations in flight, without those that ask for the list.
   grpc::ServerUnaryReactor* Status(grpc::CallbackServerContext* context,
                                    const cri::StatusRequest* request,
                                    cri::StatusResponse* response) override {
-    return dispatcher_->Run(context, Verb{"Status"}, request, response,
-                            [this](const base::Context& c, const cri::StatusRequest& r) {
-                              absl::StatusOr<cri::StatusResponse> answer = service_->Status(c, r);
-                              if (answer.ok() && r.verbose()) {
-                                (*answer->mutable_info())["operations"] =
-                                    OperationsJson(dispatcher_->in_flight().List(), absl::Now());
-                                for (auto& [name, value] : status_info_()) {
-                                  (*answer->mutable_info())[name] = std::move(value);
-                                }
-                              }
-                              return answer;
-                            });
+    return dispatcher_->Run(
+        context, Verb{"Status"}, request, response,
+        [this](const base::Context& c, const cri::StatusRequest& r) {
+          absl::StatusOr<cri::StatusResponse> answer = service_->Status(c, r);
+          if (answer.ok() && r.verbose()) {
+            std::vector<Operation> operations = dispatcher_->in_flight().List();
+            std::erase_if(operations,
+                          [](const Operation& operation) { return operation.method == "Status"; });
+            (*answer->mutable_info())["operations"] = OperationsJson(operations, absl::Now());
+            for (auto& [name, value] : status_info_()) {
+              (*answer->mutable_info())[name] = std::move(value);
+            }
+          }
+          return answer;
+        });
   }
 
  private:

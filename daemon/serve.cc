@@ -13,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "base/files.h"
 #include "base/launcher.h"
@@ -101,7 +102,7 @@ void LogOperations(const InFlight& in_flight, const Lanes& lanes) {
 
 void Tell(const Notifier& notifier, std::string_view state) {
   if (absl::Status sent = notifier.Send(state); !sent.ok()) {
-    base::LogWarning("systemd was not told: ", sent.ToString());
+    base::LogWarning("systemd was not told: ", base::ToStd(sent.message()));
   }
 }
 
@@ -116,7 +117,7 @@ void ServeUntilAsked(const sigset_t& signals, const Notifier& notifier, const In
         if (absl::Status alive = liveness->Check(); alive.ok()) {
           Tell(notifier, "WATCHDOG=1");
         } else {
-          base::LogError("no sign of life for the watchdog: ", alive.ToString());
+          base::LogError("no sign of life for the watchdog: ", base::ToStd(alive.message()));
         }
         next_ping = absl::Now() + notifier.watchdog_interval();
         break;
@@ -138,6 +139,9 @@ void ServeUntilAsked(const sigset_t& signals, const Notifier& notifier, const In
 absl::Status Serve(const Config& config) {
   const sigset_t signals = BlockSignals();
   const Notifier notifier = Notifier::FromEnvironment();
+  base::LogInfo("crisp ", CRISP_VERSION, " starts: configuration ",
+                config.files.empty() ? "without a file" : absl::StrJoin(config.files, ", "),
+                ", root ", config.root, ", runroot ", config.runroot, ", socket ", config.listen);
   // Remembers the limits children get back, so before ours are raised.
   const base::Launcher launcher(config.init_path, config.work_cgroup);
   RaiseFileLimit();

@@ -4,6 +4,7 @@
 #include <grpcpp/security/credentials.h>
 
 #include <chrono>
+#include <map>
 
 #include "base/json.h"
 #include "base/strings.h"
@@ -17,8 +18,20 @@ constexpr std::chrono::seconds kPatience(10);
 
 absl::Status FromGrpc(const grpc::Status& status, const std::string& socket) {
   if (status.ok()) return absl::OkStatus();
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
-                      base::StrCat("ask ", socket, ": ", status.error_message()));
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  const std::string& message = status.error_message();
+  if (code == absl::StatusCode::kUnavailable) {
+    // What the system said comes last, after gRPC's own words.
+    const size_t colon = message.rfind(": ");
+    return absl::Status(
+        code, base::StrCat("crisp is not running on ", socket, " (",
+                           colon == std::string::npos ? message : message.substr(colon + 2), ")"));
+  }
+  if (code == absl::StatusCode::kDeadlineExceeded) {
+    return absl::Status(code, base::StrCat("crisp does not answer on ", socket, " (",
+                                           kPatience.count(), "s passed)"));
+  }
+  return absl::Status(code, base::StrCat("ask ", socket, ": ", message));
 }
 
 // A value of the info map: JSON with indentation where it is JSON, else as it is.
@@ -59,7 +72,8 @@ absl::StatusOr<DaemonStatus> AskStatus(const std::string& socket) {
                                 condition.reason().empty() ? "" : ", ", condition.reason(),
                                 condition.message().empty() ? "" : ": ", condition.message(), "\n");
   }
-  for (const auto& [name, value] : response.info()) {
+  const std::map<std::string, std::string> info(response.info().begin(), response.info().end());
+  for (const auto& [name, value] : info) {
     status.text += base::StrCat(name, ": ", InfoText(value), "\n");
   }
   return status;
