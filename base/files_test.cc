@@ -104,15 +104,6 @@ TEST_F(FilesTest, OverlayShowsLayersAndTakesWrites) {
   EXPECT_TRUE(Exists(Path("upper/new")));
 }
 
-TEST_F(FilesTest, BindCanBeReadOnly) {
-  ASSERT_TRUE(MakeDirectories(Path("source")).ok());
-  ASSERT_TRUE(MakeDirectories(Path("target")).ok());
-  ASSERT_TRUE(MountBind(Path("source"), Path("target"), Access::kReadOnly).ok());
-  const ScopedMount mounted(Path("target"));
-  EXPECT_FALSE(ReplaceFile(Path("target/f"), "x", 0600, Durability::kVolatile).ok());
-  EXPECT_TRUE(ReplaceFile(Path("source/f"), "x", 0600, Durability::kVolatile).ok());
-}
-
 TEST_F(FilesTest, MakeDirectoriesNamesAFileInTheWay) {
   ASSERT_TRUE(ReplaceFile(Path("f"), "x", 0600, Durability::kVolatile).ok());
   EXPECT_FALSE(MakeDirectories(Path("f/d")).ok());

@@ -138,25 +138,6 @@ absl::Status MountOverlay(const Overlay& overlay, const std::string& target) {
   return MakePrivate(target);
 }
 
-absl::Status MountBind(const std::string& source, const std::string& target, Access access) {
-  const UniqueFd tree(
-      open_tree(AT_FDCWD, source.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
-  if (!tree.valid()) {
-    return ErrnoStatus(errno, StrCat("bind ", source));
-  }
-  struct mount_attr attributes = {};
-  attributes.propagation = MS_PRIVATE;
-  attributes.attr_set = access == Access::kReadOnly ? MOUNT_ATTR_RDONLY : 0;
-  if (mount_setattr(tree.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes,
-                    sizeof(attributes)) != 0) {
-    return ErrnoStatus(errno, StrCat("set attributes of the bind of ", source));
-  }
-  if (move_mount(tree.get(), "", AT_FDCWD, target.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) {
-    return ErrnoStatus(errno, StrCat("bind ", source, " on ", target));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status MountTmpfs(const std::string& target, uint64_t bytes, mode_t mode) {
   ASSIGN_OR_RETURN(const UniqueFd context, OpenFilesystem("tmpfs"));
   RETURN_IF_ERROR(SetOption(context.get(), "source", "tmpfs"));

@@ -1,4 +1,4 @@
-// Mounts: overlay, bind and tmpfs through the new mount API.
+// Mounts: overlay and tmpfs through the new mount API.
 #pragma once
 
 #include <string>
@@ -18,12 +18,8 @@ struct Overlay {
   std::vector<std::pair<std::string, std::string>> options;  // Such as {"metacopy", "off"}.
 };
 
-enum class Access { kReadWrite, kReadOnly };
-
-// Each takes an existing target directory (or file, for a bind) and makes a private mount there.
+// Each takes an existing target directory and makes a private mount there.
 absl::Status MountOverlay(const Overlay& overlay, const std::string& target);
-// Recursive bind of `source`.
-absl::Status MountBind(const std::string& source, const std::string& target, Access access);
 // nosuid, nodev, noexec; `bytes` is its size limit, `mode` its root's mode (octal 01777 …).
 absl::Status MountTmpfs(const std::string& target, uint64_t bytes, mode_t mode);
 

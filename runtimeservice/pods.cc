@@ -85,11 +85,11 @@ absl::Status RuntimeService::SetUpPod(const Context& ctx, Pod* pod) {
   return registry_->PutPod(*pod);
 }
 
-absl::StatusOr<cri::StopPodSandboxResponse> RuntimeService::StopPodSandbox(
-    const Context& ctx, const cri::StopPodSandboxRequest& request) {
-  const absl::StatusOr<PodRef> pod = registry_->ResolvePod(request.pod_sandbox_id());
+absl::Status RuntimeService::EndPod(const Context& ctx, const std::string& id_or_prefix,
+                                    PodEnd end) {
+  const absl::StatusOr<PodRef> pod = registry_->ResolvePod(id_or_prefix);
   if (absl::IsNotFound(pod.status())) {
-    return cri::StopPodSandboxResponse();
+    return absl::OkStatus();
   }
   RETURN_IF_ERROR(pod.status());
   const base::PodId id = (*pod)->id;
@@ -98,7 +98,12 @@ absl::StatusOr<cri::StopPodSandboxResponse> RuntimeService::StopPodSandbox(
   ASSIGN_OR_RETURN(const Leases::Lease lease,
                    leases_.Acquire(ctx, id.str(), Leases::Mode::kExclusive));
   // A caller that goes does not stop this: the retry finds less to do.
-  RETURN_IF_ERROR(StopPod(Context::Detached(kReleaseTime), id));
+  return (this->*end)(Context::Detached(kReleaseTime), id);
+}
+
+absl::StatusOr<cri::StopPodSandboxResponse> RuntimeService::StopPodSandbox(
+    const Context& ctx, const cri::StopPodSandboxRequest& request) {
+  RETURN_IF_ERROR(EndPod(ctx, request.pod_sandbox_id(), &RuntimeService::StopPod));
   return cri::StopPodSandboxResponse();
 }
 
@@ -124,17 +129,7 @@ absl::Status RuntimeService::StopPod(const Context& ctx, const base::PodId& id) 
 
 absl::StatusOr<cri::RemovePodSandboxResponse> RuntimeService::RemovePodSandbox(
     const Context& ctx, const cri::RemovePodSandboxRequest& request) {
-  const absl::StatusOr<PodRef> pod = registry_->ResolvePod(request.pod_sandbox_id());
-  if (absl::IsNotFound(pod.status())) {
-    return cri::RemovePodSandboxResponse();
-  }
-  RETURN_IF_ERROR(pod.status());
-  const base::PodId id = (*pod)->id;
-  const base::LogField field("pod", id.str());
-  creations_.CancelGroup(id.str());
-  ASSIGN_OR_RETURN(const Leases::Lease lease,
-                   leases_.Acquire(ctx, id.str(), Leases::Mode::kExclusive));
-  RETURN_IF_ERROR(RemovePod(Context::Detached(kReleaseTime), id));
+  RETURN_IF_ERROR(EndPod(ctx, request.pod_sandbox_id(), &RuntimeService::RemovePod));
   return cri::RemovePodSandboxResponse();
 }
 

@@ -131,6 +131,9 @@ class RuntimeService {
   absl::StatusOr<std::string> CreatePod(const Context& ctx,
                                         const cri::RunPodSandboxRequest& request);
   absl::Status SetUpPod(const Context& ctx, Pod* pod);
+  using PodEnd = absl::Status (RuntimeService::*)(const Context&, const base::PodId&);
+  // Cancels the pod's running creates, then calls `end` under its exclusive lease. OK for no pod.
+  absl::Status EndPod(const Context& ctx, const std::string& id_or_prefix, PodEnd end);
   absl::Status StopPod(const Context& ctx, const base::PodId& id);
   absl::Status RemovePod(const Context& ctx, const base::PodId& id);
 
