@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -13,6 +14,8 @@
 
 namespace conmon {
 namespace {
+
+constexpr int64_t kLastWordsTime = 500 * kMillisecond;
 
 // What an attached client may be behind by, in the kernel's buffer.
 constexpr int kClientBuffer = 1 << 20;
@@ -269,10 +272,18 @@ void Server::Finish(int state_dir) {
   const iovec pieces[] = {Piece(header), Piece(exited)};
   unlinkat(state_dir, kSocketFile, 0);
   close(listener_);
-  for (Client& client : clients_) {
-    if (client.fd >= 0) {
-      Send(&client, pieces, 2);
-      Drop(&client);
+  // Those first that can take it at once, the daemon among them; then a reader that is a little
+  // behind gets a moment, so that the last output does not cost it the exit.
+  const int64_t deadline = MonotonicClock() + kLastWordsTime;
+  for (int round = 0; round < 2; ++round) {
+    const bool wait = round > 0;
+    for (Client& client : clients_) {
+      pollfd writable = {client.fd, POLLOUT, 0};
+      if (client.fd >= 0 &&
+          (poll(&writable, 1, wait ? MillisecondsUntil(deadline) : 0) > 0 || wait)) {
+        Send(&client, pieces, 2);
+        Drop(&client);
+      }
     }
   }
 }
