@@ -1,10 +1,13 @@
 #include "imageservice/worker/test_daemon.h"
 
+#include <poll.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <utility>
 
+#include "base/files.h"
 #include "base/strings.h"
 
 namespace imageservice::worker {
@@ -97,6 +100,12 @@ PullOutcome TestDaemon::Pull(const PullRequest& request) {
     return std::vector<LayerAnswer>{{question.index, LayerDecision::kFetch}};
   });
   process_->Wait(base::Context().WithTimeout(absl::Seconds(10))).IgnoreError();
+  // Its last process may hold the lock a moment longer; the next pull may want the same directory.
+  const auto staging = base::Open(request.staging_directory, O_RDONLY | O_DIRECTORY);
+  const base::Context limit = base::Context::Detached(absl::Seconds(2));
+  while (staging.ok() && flock(staging->get(), LOCK_EX | LOCK_NB) != 0 && limit.Check().ok()) {
+    poll(nullptr, 0, 5);
+  }
   return outcome;
 }
 
