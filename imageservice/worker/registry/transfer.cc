@@ -25,6 +25,7 @@ absl::Status TransferStatus(CURLcode code, const char* error) {
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CACERT_BADFILE:
       // It answered, but not in a TLS we accept: asking again would not change that.
       return absl::FailedPreconditionError(message);
     default:
