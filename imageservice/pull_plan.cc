@@ -15,10 +15,10 @@ namespace {
 
 void AddSources(const Reference& name, const Endpoint& endpoint, worker::Endpoint server,
                 PullPlan* plan) {
-  server.base_url = base::StrCat("https://", endpoint.host());
+  server.base_url = base::StrCat("https://", endpoint.host(), "/v2");
   plan->sources.push_back({.name = name, .endpoint = server});
   if (endpoint.insecure) {
-    server.base_url = base::StrCat("http://", endpoint.host());
+    server.base_url = base::StrCat("http://", endpoint.host(), "/v2");
     plan->sources.push_back({.name = name, .endpoint = std::move(server)});
   }
 }

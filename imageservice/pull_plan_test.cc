@@ -40,12 +40,14 @@ class PullPlanTest : public ::testing::Test {
 };
 
 TEST_F(PullPlanTest, DockerHubIsAskedAtItsRealHost) {
-  EXPECT_THAT(Urls(*Plan("busybox")), ElementsAre("https://registry-1.docker.io library/busybox"));
+  EXPECT_THAT(Urls(*Plan("busybox")),
+              ElementsAre("https://registry-1.docker.io/v2 library/busybox"));
 }
 
 TEST_F(PullPlanTest, InsecureServersAreAskedByHttpsFirst) {
   insecure_ = {"r.io:5000"};
-  EXPECT_THAT(Urls(*Plan("r.io:5000/a")), ElementsAre("https://r.io:5000 a", "http://r.io:5000 a"));
+  EXPECT_THAT(Urls(*Plan("r.io:5000/a")),
+              ElementsAre("https://r.io:5000/v2 a", "http://r.io:5000/v2 a"));
 }
 
 TEST_F(PullPlanTest, ImagesAreCalledAsTheUserCallsThemWhereverTheyComeFrom) {
@@ -56,8 +58,8 @@ TEST_F(PullPlanTest, ImagesAreCalledAsTheUserCallsThemWhereverTheyComeFrom) {
                          "test.conf")
                   .ok());
   const PullPlan plan = Plan("app:1").value();
-  EXPECT_THAT(Urls(plan), ElementsAre("https://m.io cache/app", "https://q.io app",
-                                      "https://registry-1.docker.io library/app"));
+  EXPECT_THAT(Urls(plan), ElementsAre("https://m.io/v2 cache/app", "https://q.io/v2 app",
+                                      "https://registry-1.docker.io/v2 library/app"));
   EXPECT_EQ(plan.sources[0].name.str(), "q.io/app:1");
   EXPECT_EQ(plan.sources[2].name.str(), "docker.io/library/app:1");
 }

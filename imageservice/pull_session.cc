@@ -201,7 +201,7 @@ absl::Status PullSession::Handle(const base::Context& ctx, worker::WorkerMessage
           return OnLayerDone(std::move(body));
         } else if constexpr (std::is_same_v<Body, worker::Done>) {
           return OnDone();
-        } else {
+        } else {  // Stalled, Failed
           worker_failed_ = !body.status.ok();
           return worker_failed_ ? body.status : BrokenProtocol("an error that is none");
         }

@@ -58,11 +58,11 @@ absl::Status ReceiveAnswers(Channel* channel, Pull* pull) {
   for (;;) {
     ASSIGN_OR_RETURN(const std::string json, channel->Receive(base::Context()));
     ASSIGN_OR_RETURN(const DaemonMessage message, ParseDaemonMessage(json));
-    const auto* answer = std::get_if<LayerAnswer>(&message);
-    if (answer == nullptr) {
+    if (const auto* answer = std::get_if<LayerAnswer>(&message)) {
+      RETURN_IF_ERROR(pull->Answer(*answer));
+    } else if (std::get_if<PullRequest>(&message) != nullptr) {
       return absl::InvalidArgumentError("a second request");
     }
-    RETURN_IF_ERROR(pull->Answer(*answer));
   }
 }
 

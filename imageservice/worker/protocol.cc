@@ -1,19 +1,13 @@
 #include "imageservice/worker/protocol.h"
 
 #include <algorithm>
-#include <map>
 
-#include "base/json.h"
-#include "base/status_macros.h"
-#include "base/strings.h"
+#include "imageservice/worker/protocol_codec.h"
 
 namespace imageservice::worker {
 namespace {
 
-using base::Json;
-using base::JsonBool;
-using base::JsonInt;
-using base::JsonString;
+using namespace codec;  // NOLINT: two halves of one codec.
 
 // Paths are bytes and JSON is UTF-8: '%' and bytes that are not printable ASCII go as %XX.
 std::string EscapePath(std::string_view path) {
@@ -30,12 +24,6 @@ std::string EscapePath(std::string_view path) {
     }
   }
   return escaped;
-}
-
-int HexValue(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
 }
 
 absl::StatusOr<std::string> UnescapePath(std::string_view escaped) {
@@ -75,133 +63,6 @@ absl::StatusOr<std::string> CleanPath(const Json& json, std::string_view key) {
     begin = end + 1;
   }
   return path;
-}
-
-absl::StatusOr<uint64_t> JsonSize(const Json& json, std::string_view key) {
-  ASSIGN_OR_RETURN(const int64_t value, JsonInt(json, key));
-  if (value < 0) {
-    return absl::InvalidArgumentError(base::StrCat("\"", key, "\" is negative"));
-  }
-  return static_cast<uint64_t>(value);
-}
-
-absl::StatusOr<int> JsonIndex(const Json& json, std::string_view key) {
-  ASSIGN_OR_RETURN(const int64_t value, JsonInt(json, key, -1));
-  if (value < 0 || value > 1'000'000) {
-    return absl::InvalidArgumentError(base::StrCat("\"", key, "\" is no index"));
-  }
-  return static_cast<int>(value);
-}
-
-// 64 hexadecimal digits; with `Optional` also nothing.
-enum class Presence { kRequired, kOptional };
-absl::StatusOr<std::string> JsonHex(const Json& json, std::string_view key,
-                                    Presence presence = Presence::kRequired) {
-  ASSIGN_OR_RETURN(std::string value, JsonString(json, key));
-  if (value.empty() && presence == Presence::kOptional) {
-    return value;
-  }
-  if (value.size() != 64 || !std::ranges::all_of(value, [](char c) { return HexValue(c) >= 0; })) {
-    return absl::InvalidArgumentError(
-        base::StrCat("\"", key, "\" is not of 64 hexadecimal digits"));
-  }
-  return value;
-}
-
-// --- the request ------------------------------------------------------------------------------
-
-Json ToJson(const Endpoint& endpoint) {
-  const Credentials& credentials = endpoint.credentials;
-  return {{"base_url", endpoint.base_url},
-          {"repository", endpoint.repository},
-          {"insecure", endpoint.insecure},
-          {"ca_pem", endpoint.ca_pem},
-          {"client_certificate_pem", endpoint.client_certificate_pem},
-          {"client_key_pem", endpoint.client_key_pem},
-          {"username", credentials.username},
-          {"password", credentials.password},
-          {"identity_token", credentials.identity_token},
-          {"registry_token", credentials.registry_token},
-          {"bearer_token", endpoint.bearer_token}};
-}
-
-absl::StatusOr<Endpoint> ParseEndpoint(const Json& json) {
-  Endpoint endpoint;
-  ASSIGN_OR_RETURN(endpoint.base_url, JsonString(json, "base_url"));
-  ASSIGN_OR_RETURN(endpoint.repository, JsonString(json, "repository"));
-  ASSIGN_OR_RETURN(endpoint.insecure, JsonBool(json, "insecure"));
-  ASSIGN_OR_RETURN(endpoint.ca_pem, JsonString(json, "ca_pem"));
-  ASSIGN_OR_RETURN(endpoint.client_certificate_pem, JsonString(json, "client_certificate_pem"));
-  ASSIGN_OR_RETURN(endpoint.client_key_pem, JsonString(json, "client_key_pem"));
-  ASSIGN_OR_RETURN(endpoint.credentials.username, JsonString(json, "username"));
-  ASSIGN_OR_RETURN(endpoint.credentials.password, JsonString(json, "password"));
-  ASSIGN_OR_RETURN(endpoint.credentials.identity_token, JsonString(json, "identity_token"));
-  ASSIGN_OR_RETURN(endpoint.credentials.registry_token, JsonString(json, "registry_token"));
-  ASSIGN_OR_RETURN(endpoint.bearer_token, JsonString(json, "bearer_token"));
-  return endpoint;
-}
-
-Json ToJson(const PullRequest& request) {
-  Json endpoints = Json::array();
-  for (const Endpoint& endpoint : request.endpoints) {
-    endpoints.push_back(ToJson(endpoint));
-  }
-  return {{"type", "request"},
-          {"reference", request.reference},
-          {"tag", request.tag},
-          {"digest", request.digest},
-          {"endpoints", std::move(endpoints)},
-          {"os", request.platform.os},
-          {"architecture", request.platform.architecture},
-          {"variant", request.platform.variant},
-          {"max_layer_bytes", request.limits.max_layer_bytes},
-          {"max_layer_entries", request.limits.max_layer_entries},
-          {"max_parallel_layers", request.limits.max_parallel_layers},
-          {"staging_directory", request.staging_directory}};
-}
-
-absl::StatusOr<PullRequest> ParseRequest(const Json& json) {
-  PullRequest request;
-  ASSIGN_OR_RETURN(request.reference, JsonString(json, "reference"));
-  ASSIGN_OR_RETURN(request.tag, JsonString(json, "tag"));
-  ASSIGN_OR_RETURN(request.digest, JsonString(json, "digest"));
-  for (const Json& element : base::JsonMember(json, "endpoints")) {
-    ASSIGN_OR_RETURN(Endpoint endpoint, ParseEndpoint(element));
-    request.endpoints.push_back(std::move(endpoint));
-  }
-  ASSIGN_OR_RETURN(request.platform.os, JsonString(json, "os"));
-  ASSIGN_OR_RETURN(request.platform.architecture, JsonString(json, "architecture"));
-  ASSIGN_OR_RETURN(request.platform.variant, JsonString(json, "variant"));
-  ASSIGN_OR_RETURN(request.limits.max_layer_bytes, JsonSize(json, "max_layer_bytes"));
-  ASSIGN_OR_RETURN(request.limits.max_layer_entries, JsonSize(json, "max_layer_entries"));
-  ASSIGN_OR_RETURN(request.limits.max_parallel_layers, JsonIndex(json, "max_parallel_layers"));
-  ASSIGN_OR_RETURN(request.staging_directory, JsonString(json, "staging_directory"));
-  return request;
-}
-
-// --- answers ------------------------------------------------------------------------------------
-
-Json ToJson(const LayerAnswer& answer) {
-  constexpr const char* kNames[] = {"have", "wait", "fetch"};
-  return {{"type", "answer"},
-          {"index", answer.index},
-          {"decision", kNames[static_cast<int>(answer.decision)]}};
-}
-
-absl::StatusOr<LayerAnswer> ParseAnswer(const Json& json) {
-  LayerAnswer answer;
-  ASSIGN_OR_RETURN(answer.index, JsonIndex(json, "index"));
-  ASSIGN_OR_RETURN(const std::string decision, JsonString(json, "decision"));
-  if (decision == "have") {
-    answer.decision = LayerDecision::kHave;
-  } else if (decision == "wait") {
-    answer.decision = LayerDecision::kWait;
-  } else if (decision == "fetch") {
-    answer.decision = LayerDecision::kFetch;
-  } else {
-    return absl::InvalidArgumentError("unknown decision");
-  }
-  return answer;
 }
 
 // --- worker → daemon ----------------------------------------------------------------------------
@@ -244,6 +105,7 @@ Json ToJson(const Resolved& resolved) {
   return {{"type", "resolved"},
           {"manifest_digest", resolved.manifest_digest},
           {"index_digest", resolved.index_digest},
+          {"indexes", resolved.indexes},
           {"media_type", resolved.media_type},
           {"manifest", resolved.manifest},
           {"config", resolved.config},
@@ -255,6 +117,7 @@ absl::StatusOr<Resolved> ParseResolved(const Json& json) {
   Resolved resolved;
   ASSIGN_OR_RETURN(resolved.manifest_digest, JsonString(json, "manifest_digest"));
   ASSIGN_OR_RETURN(resolved.index_digest, JsonString(json, "index_digest"));
+  ASSIGN_OR_RETURN(resolved.indexes, base::JsonStrings(json, "indexes"));
   ASSIGN_OR_RETURN(resolved.media_type, JsonString(json, "media_type"));
   ASSIGN_OR_RETURN(resolved.manifest, JsonString(json, "manifest"));
   ASSIGN_OR_RETURN(resolved.config, JsonString(json, "config"));
@@ -343,64 +206,47 @@ absl::StatusOr<LayerDone> ParseLayerDone(const Json& json) {
   return done;
 }
 
-Json ToJson(const Done&) { return {{"type", "done"}}; }
-
-Json ToJson(const Failed& failed) {
-  return {{"type", "error"},
-          {"code", static_cast<int>(failed.status.code())},
-          {"message", base::ToStd(failed.status.message())}};
+Json ToJson(const Done& done) {
+  return {{"type", "done"},
+          {"fetch", done.stages.fetch},
+          {"digest", done.stages.digest},
+          {"inflate", done.stages.inflate},
+          {"unpack", done.stages.unpack}};
 }
 
-absl::StatusOr<Failed> ParseFailed(const Json& json) {
+absl::StatusOr<Done> ParseDone(const Json& json) {
+  Done done;
+  ASSIGN_OR_RETURN(done.stages.fetch, JsonSize(json, "fetch"));
+  ASSIGN_OR_RETURN(done.stages.digest, JsonSize(json, "digest"));
+  ASSIGN_OR_RETURN(done.stages.inflate, JsonSize(json, "inflate"));
+  ASSIGN_OR_RETURN(done.stages.unpack, JsonSize(json, "unpack"));
+  return done;
+}
+
+Json StatusToJson(std::string_view type, const absl::Status& status) {
+  return {{"type", type},
+          {"code", static_cast<int>(status.code())},
+          {"message", base::ToStd(status.message())}};
+}
+
+Json ToJson(const Stalled& stalled) { return StatusToJson("stalled", stalled.status); }
+
+Json ToJson(const Failed& failed) { return StatusToJson("error", failed.status); }
+
+template <typename Message>
+absl::StatusOr<Message> ParseStatus(const Json& json) {
   ASSIGN_OR_RETURN(const int64_t code, JsonInt(json, "code"));
   ASSIGN_OR_RETURN(const std::string message, JsonString(json, "message"));
   if (code <= 0 || code > static_cast<int>(absl::StatusCode::kUnauthenticated)) {
     return absl::InvalidArgumentError("\"code\" is no error code");
   }
-  return Failed{absl::Status(static_cast<absl::StatusCode>(code), message)};
+  return Message{absl::Status(static_cast<absl::StatusCode>(code), message)};
 }
-
-// One alternative of a message type: what "type" names it, and its parser.
-template <typename Message>
-using Parser = absl::StatusOr<Message> (*)(const Json&);
-
-template <typename Message, auto Parse>
-absl::StatusOr<Message> As(const Json& json) {
-  ASSIGN_OR_RETURN(auto value, Parse(json));
-  return Message(std::move(value));
-}
-
-template <typename Message>
-absl::StatusOr<Message> ParseMessage(std::string_view text,
-                                     const std::map<std::string, Parser<Message>>& parsers) {
-  ASSIGN_OR_RETURN(const Json json, base::ParseJson(text));
-  ASSIGN_OR_RETURN(const std::string type, JsonString(json, "type"));
-  const auto parser = parsers.find(type);
-  if (parser == parsers.end()) {
-    return absl::InvalidArgumentError(base::StrCat("unknown message type \"", type, "\""));
-  }
-  absl::StatusOr<Message> message = parser->second(json);
-  if (!message.ok()) {
-    return base::Annotate(message.status(), base::StrCat("message \"", type, "\""));
-  }
-  return message;
-}
-
-absl::StatusOr<Done> ParseDone(const Json&) { return Done(); }
 
 }  // namespace
 
-std::string Encode(const DaemonMessage& message) {
-  return base::DumpJson(std::visit([](const auto& value) { return ToJson(value); }, message));
-}
-
 std::string Encode(const WorkerMessage& message) {
   return base::DumpJson(std::visit([](const auto& value) { return ToJson(value); }, message));
-}
-
-absl::StatusOr<DaemonMessage> ParseDaemonMessage(std::string_view json) {
-  return ParseMessage<DaemonMessage>(json, {{"request", As<DaemonMessage, ParseRequest>},
-                                            {"answer", As<DaemonMessage, ParseAnswer>}});
 }
 
 absl::StatusOr<WorkerMessage> ParseWorkerMessage(std::string_view json) {
@@ -410,8 +256,9 @@ absl::StatusOr<WorkerMessage> ParseWorkerMessage(std::string_view json) {
                                             {"resolved", As<WorkerMessage, ParseResolved>},
                                             {"layer", As<WorkerMessage, ParseQuestion>},
                                             {"layer_done", As<WorkerMessage, ParseLayerDone>},
+                                            {"stalled", As<WorkerMessage, ParseStatus<Stalled>>},
                                             {"done", As<WorkerMessage, ParseDone>},
-                                            {"error", As<WorkerMessage, ParseFailed>}});
+                                            {"error", As<WorkerMessage, ParseStatus<Failed>>}});
 }
 
 }  // namespace imageservice::worker

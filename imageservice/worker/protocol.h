@@ -15,6 +15,10 @@
 //   `wait` is
 //                                        followed by a second answer, have or fetch
 //   worker → daemon   layer_done         for every layer answered `fetch`, in any order
+//   worker → daemon   stalled            when no endpoint has the rest of a layer for now; nothing
+//   is
+//                                        sent then until
+//   daemon → worker   resume             try again where it stopped
 //   worker → daemon   done | error       last; then the worker exits
 //
 // EOF ends the worker at once; cancelling a pull is killing the worker. Parsers that the worker
@@ -48,7 +52,8 @@
 namespace imageservice::worker {
 
 inline constexpr int kWorkerSocket = 3;
-inline constexpr size_t kMaxFrameBytes = 24 << 20;  // Two documents of 4 MiB, escaped, and change.
+inline constexpr size_t kMaxFrameBytes = 64
+                                         << 20;  // A few documents of 4 MiB, escaped, and change.
 inline constexpr size_t kMaxManifestBytes = 4 << 20;  // Also an index's (OCI distribution-spec).
 inline constexpr size_t kMaxConfigBytes = 4 << 20;
 inline constexpr size_t kMaxLayers = 500;  // What one overlay mount can take.
@@ -67,10 +72,16 @@ struct Credentials {
 
 // One place the image may come from.
 struct Endpoint {
-  std::string base_url;    // "https://host[:port][/prefix]" or "http://…"; "/v2/…" is appended.
+  std::string base_url;    // The API's root, "https://host[:port][/prefix]/v2" or "http://…":
+                           // "/<repository>/manifests/…" is appended.
   std::string repository;  // The name there; a mirror may have another than the reference.
-  bool insecure = false;   // Certificates are not verified; a redirect to http is followed.
-  std::string ca_pem;      // Additional certificate authorities, as text; empty: the system's only.
+  std::string registry_namespace;    // Not empty: sent as "?ns=…", which registry is mirrored here.
+  std::vector<std::string> headers;  // "Name: value", for this origin only; may be secret.
+  bool can_resolve = true;           // It may be asked what a tag means.
+  bool can_pull = true;              // It may be asked for content by digest.
+  int connect_timeout_seconds = 30;
+  bool insecure = false;  // Certificates are not verified; a redirect to http is followed.
+  std::string ca_pem;     // Additional certificate authorities, as text; empty: the system's only.
   std::string client_certificate_pem;  // As text, with client_key_pem; empty: none.
   std::string client_key_pem;
   Credentials credentials;
@@ -88,7 +99,12 @@ struct Platform {
 struct Limits {
   uint64_t max_layer_bytes = uint64_t{64} << 30;  // Of one layer's uncompressed archive.
   uint64_t max_layer_entries = 4'000'000;
+  uint64_t max_compression_ratio = 0;  // Of one layer, beyond its first 16 MiB; 0: any.
   int max_parallel_layers = 3;
+  int max_parallel_ranges = 4;  // Of one large blob from one endpoint that is slower than we are.
+  // A transfer that brings fewer bytes per second than this, on average over the time, has stalled.
+  int stall_timeout_seconds = 30;
+  uint64_t minimum_bytes_per_second = 1024;
 };
 
 // The request: `digest` is asked for, or `tag` when that is empty. `reference` is for messages
@@ -116,7 +132,10 @@ struct LayerAnswer {
   LayerDecision decision = LayerDecision::kFetch;
 };
 
-using DaemonMessage = std::variant<PullRequest, LayerAnswer>;
+// After `stalled`: go on where it stopped.
+struct Resume {};
+
+using DaemonMessage = std::variant<PullRequest, LayerAnswer, Resume>;
 
 // --- worker → daemon
 // ------------------------------------------------------------------------------
@@ -143,7 +162,9 @@ struct Warning {
 struct Resolved {
   std::string manifest_digest;  // "sha256:…" of the chosen platform's manifest.
   std::string index_digest;     // Of the outermost index; empty if the reference named a manifest.
-  std::string media_type;       // Of the manifest.
+  // The indexes on the way from the reference to the manifest, the outermost first.
+  std::vector<std::string> indexes;
+  std::string media_type;  // Of the manifest.
   std::string manifest;
   std::string config;
   std::string image_id;  // SHA-256 of the config: 64 hexadecimal digits.
@@ -190,8 +211,24 @@ struct LayerDone {
   std::vector<DeferredOperation> deferred;
 };
 
+// The worker can go on later, with all it has got so far, but not now: each endpoint failed in a
+// way that may pass. The status is as Failed's, and UNAVAILABLE.
+struct Stalled {
+  absl::Status status;
+};
+
+// Where the time of a pull's layers went, summed over the layers, in microseconds. Stages overlap.
+struct Stages {
+  uint64_t fetch = 0;    // Waiting for bytes of the registry.
+  uint64_t digest = 0;   // Hashing blobs and archives.
+  uint64_t inflate = 0;  // Decompressing.
+  uint64_t unpack = 0;   // Waiting for the archives' parsers.
+};
+
 // The pull succeeded: every layer is either answered `have` or was reported by `layer_done`.
-struct Done {};
+struct Done {
+  Stages stages;
+};
 
 // The pull failed. The message is complete (it begins with "pull <reference>: ") and holds no
 // secret. Codes: INVALID_ARGUMENT (manifest or archive is bad), NOT_FOUND, UNAUTHENTICATED,
@@ -201,8 +238,8 @@ struct Failed {
   absl::Status status;
 };
 
-using WorkerMessage =
-    std::variant<Progress, Token, Warning, Resolved, LayerQuestion, LayerDone, Done, Failed>;
+using WorkerMessage = std::variant<Progress, Token, Warning, Resolved, LayerQuestion, LayerDone,
+                                   Stalled, Done, Failed>;
 
 // --- codec
 // ----------------------------------------------------------------------------------------

@@ -24,23 +24,37 @@ TEST(ProtocolTest, RequestsSurviveTheirWay) {
   PullRequest request;
   request.reference = "quay.io/app/web:1.2";
   request.tag = "1.2";
-  request.endpoints.push_back({"https://quay.io",
-                               "app/web",
-                               true,
-                               "CA",
-                               "CERT",
-                               "KEY",
-                               {"user", "pass\"word", "identity", "registry"},
-                               "cached"});
+  request.endpoints.push_back({.base_url = "https://mirror.io/v2",
+                               .repository = "app/web",
+                               .registry_namespace = "quay.io",
+                               .headers = {"X-A: 1", "X-B: 2"},
+                               .can_resolve = false,
+                               .can_pull = true,
+                               .connect_timeout_seconds = 7,
+                               .insecure = true,
+                               .ca_pem = "CA",
+                               .client_certificate_pem = "CERT",
+                               .client_key_pem = "KEY",
+                               .credentials = {"user", "pass\"word", "identity", "registry"},
+                               .bearer_token = "cached"});
   request.platform = {"linux", "arm64", "v8"};
-  request.limits = {12, 34, 5};
+  request.limits = {.max_layer_bytes = 12,
+                    .max_layer_entries = 34,
+                    .max_compression_ratio = 99,
+                    .max_parallel_layers = 5,
+                    .max_parallel_ranges = 6,
+                    .stall_timeout_seconds = 7,
+                    .minimum_bytes_per_second = 8};
   request.staging_directory = "/staging/7";
   const auto message = ParseDaemonMessage(Encode(DaemonMessage(request)));
   ASSERT_TRUE(message.ok()) << message.status();
   const PullRequest& read = std::get<PullRequest>(*message);
   EXPECT_EQ(Encode(DaemonMessage(read)), Encode(DaemonMessage(request)));
   EXPECT_EQ(read.endpoints[0].credentials.password, "pass\"word");
+  EXPECT_EQ(read.endpoints[0].headers, request.endpoints[0].headers);
+  EXPECT_FALSE(read.endpoints[0].can_resolve);
   EXPECT_EQ(read.limits.max_layer_bytes, 12u);
+  EXPECT_EQ(read.limits.minimum_bytes_per_second, 8u);
 }
 
 TEST(ProtocolTest, AnswersSurviveTheirWay) {
@@ -53,16 +67,23 @@ TEST(ProtocolTest, AnswersSurviveTheirWay) {
   }
 }
 
+TEST(ProtocolTest, TheWordToGoOnSurvivesItsWay) {
+  const auto message = ParseDaemonMessage(Encode(DaemonMessage(Resume())));
+  ASSERT_TRUE(message.ok());
+  EXPECT_NE(std::get_if<Resume>(&*message), nullptr);
+}
+
 TEST(ProtocolTest, WorkerMessagesSurviveTheirWay) {
   const std::string id(64, 'a');
   const WorkerMessage messages[] = {
       Progress{1, 2},
       Token{0, "secret", 1234},
       Warning{"careful"},
-      Resolved{"sha256:1", "", "type", "{\"a\":\n1}", "config\t", id, 1},
+      Resolved{"sha256:1", "sha256:2", {"{}"}, "type", "{\"a\":\n1}", "config\t", id, 1},
       LayerQuestion{0, id, "", id, "sha256:2", 99},
       LayerDone{0, id, "1", 4096, 3, {}},
-      Done{},
+      Stalled{absl::UnavailableError("HTTP 503")},
+      Done{{.fetch = 1, .digest = 2, .inflate = 3, .unpack = 4}},
       Failed{absl::NotFoundError("gone")},
   };
   for (const WorkerMessage& message : messages) {

@@ -120,7 +120,7 @@ TEST_F(RegistryPullTest, NamesWhatIsMissing) {
   const PullOutcome outcome = daemon_.Pull(daemon_.Request(registry_->url(), "app", "nope"));
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(Message(outcome), HasSubstr("pull test.io/app:nope: " + registry_->url() +
-                                          ": GET /v2/app/manifests/nope: HTTP 404"));
+                                          "/v2: GET /app/manifests/nope: HTTP 404"));
 }
 
 TEST_F(RegistryPullTest, AuthenticatesWithBasic) {
@@ -169,7 +169,7 @@ TEST_F(RegistryPullTest, TriesEndpointsInOrderAndNamesEachFailure) {
   TestServer broken([](const TestRequest&) { return TestResponse{.status = 404}; });
   PullRequest request = daemon_.Request(broken.url(), "mirror/app", "1");
   request.endpoints.push_back(request.endpoints[0]);
-  request.endpoints[1].base_url = registry_->url();
+  request.endpoints[1].base_url = registry_->url() + "/v2";
   request.endpoints[1].repository = "app";
   const PullOutcome outcome = daemon_.Pull(request);
   ExpectSampleImage(outcome);
@@ -177,8 +177,8 @@ TEST_F(RegistryPullTest, TriesEndpointsInOrderAndNamesEachFailure) {
 
   request.tag = "nope";
   const PullOutcome failed = TestDaemon().Pull(request);
-  EXPECT_THAT(Message(failed), HasSubstr(broken.url() + ": GET /v2/mirror/app/manifests/nope"));
-  EXPECT_THAT(Message(failed), HasSubstr(registry_->url() + ": GET /v2/app/manifests/nope"));
+  EXPECT_THAT(Message(failed), HasSubstr(broken.url() + "/v2: GET /mirror/app/manifests/nope"));
+  EXPECT_THAT(Message(failed), HasSubstr(registry_->url() + "/v2: GET /app/manifests/nope"));
 }
 
 TEST_F(RegistryPullTest, FetchesOnlyWhatTheDaemonWants) {

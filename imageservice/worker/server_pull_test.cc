@@ -112,7 +112,7 @@ TEST_F(ServerPullTest, TakesADamagedBlobFromTheNextEndpoint) {
   });
   PullRequest request = Request();
   request.endpoints.push_back(request.endpoints[0]);
-  request.endpoints[1].base_url = good.url();
+  request.endpoints[1].base_url = good.url() + "/v2";
   const PullOutcome outcome = daemon_.Pull(request);
   EXPECT_TRUE(outcome.status.ok()) << outcome.status;
   EXPECT_EQ(outcome.progress.bytes_done, outcome.progress.bytes_total);

@@ -28,11 +28,11 @@ PullRequest TestDaemon::Request(const std::string& url, const std::string& repos
   request.reference = base::StrCat("test.io/", repository, ":", tag);
   request.tag = tag;
   Endpoint endpoint;
-  endpoint.base_url = url;
+  endpoint.base_url = url + "/v2";
   endpoint.repository = repository;
   request.endpoints.push_back(endpoint);
   request.platform = {"linux", "amd64", ""};
-  request.limits = {1 << 30, 100'000, 3};
+  request.limits = {.max_layer_bytes = 1 << 30, .max_layer_entries = 100'000};
   request.staging_directory = staging();
   return request;
 }

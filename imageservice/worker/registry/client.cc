@@ -95,7 +95,7 @@ RegistryClient::RegistryClient(HttpClient* http, const std::vector<Endpoint>* en
 
 absl::StatusOr<Document> RegistryClient::GetManifest(int endpoint, const std::string& reference) {
   const Endpoint& at = (*endpoints_)[static_cast<size_t>(endpoint)];
-  const std::string path = base::StrCat("/v2/", at.repository, "/manifests/", reference);
+  const std::string path = base::StrCat("/", at.repository, "/manifests/", reference);
   ASSIGN_OR_RETURN(HttpResponse response, Get(endpoint, path, kManifestTypes, HttpUse::kDocument));
   Document document;
   document.media_type = MediaType(response);
@@ -120,7 +120,7 @@ absl::StatusOr<Document> RegistryClient::GetManifest(int endpoint, const std::st
 absl::StatusOr<std::string> RegistryClient::GetSmallBlob(int endpoint, const std::string& digest,
                                                          size_t max_bytes) {
   const Endpoint& at = (*endpoints_)[static_cast<size_t>(endpoint)];
-  const std::string path = base::StrCat("/v2/", at.repository, "/blobs/", digest);
+  const std::string path = base::StrCat("/", at.repository, "/blobs/", digest);
   ASSIGN_OR_RETURN(HttpResponse response, Get(endpoint, path, "*/*", HttpUse::kDocument));
   absl::StatusOr<std::string> body = response.ReadAll(max_bytes);
   if (!body.ok()) {
@@ -132,7 +132,7 @@ absl::StatusOr<std::string> RegistryClient::GetSmallBlob(int endpoint, const std
 
 absl::StatusOr<HttpResponse> RegistryClient::OpenBlob(int endpoint, const std::string& digest) {
   const Endpoint& at = (*endpoints_)[static_cast<size_t>(endpoint)];
-  return Get(endpoint, base::StrCat("/v2/", at.repository, "/blobs/", digest), "*/*",
+  return Get(endpoint, base::StrCat("/", at.repository, "/blobs/", digest), "*/*",
              HttpUse::kStream);
 }
 

@@ -1,0 +1,90 @@
+// What the two halves of the protocol's codec share. Not for others.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/json.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+
+namespace imageservice::worker::codec {
+
+using base::Json;
+using base::JsonBool;
+using base::JsonInt;
+using base::JsonString;
+
+// The value of a digit of lower-case hexadecimal; -1 for any other character.
+inline int HexValue(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
+}
+
+// A number that is not negative.
+inline absl::StatusOr<uint64_t> JsonSize(const Json& json, std::string_view key) {
+  ASSIGN_OR_RETURN(const int64_t value, JsonInt(json, key));
+  if (value < 0) {
+    return absl::InvalidArgumentError(base::StrCat("\"", key, "\" is negative"));
+  }
+  return static_cast<uint64_t>(value);
+}
+
+inline absl::StatusOr<int> JsonIndex(const Json& json, std::string_view key) {
+  ASSIGN_OR_RETURN(const int64_t value, JsonInt(json, key, -1));
+  if (value < 0 || value > 1'000'000) {
+    return absl::InvalidArgumentError(base::StrCat("\"", key, "\" is no index"));
+  }
+  return static_cast<int>(value);
+}
+
+// 64 hexadecimal digits; with `Optional` also nothing.
+enum class Presence { kRequired, kOptional };
+inline absl::StatusOr<std::string> JsonHex(const Json& json, std::string_view key,
+                                           Presence presence = Presence::kRequired) {
+  ASSIGN_OR_RETURN(std::string value, JsonString(json, key));
+  if (value.empty() && presence == Presence::kOptional) {
+    return value;
+  }
+  if (value.size() != 64 || !std::ranges::all_of(value, [](char c) { return HexValue(c) >= 0; })) {
+    return absl::InvalidArgumentError(
+        base::StrCat("\"", key, "\" is not of 64 hexadecimal digits"));
+  }
+  return value;
+}
+
+// One alternative of a message type: what "type" names it, and its parser.
+template <typename Message>
+using Parser = absl::StatusOr<Message> (*)(const Json&);
+
+template <typename Message, auto Parse>
+absl::StatusOr<Message> As(const Json& json) {
+  ASSIGN_OR_RETURN(auto value, Parse(json));
+  return Message(std::move(value));
+}
+
+template <typename Message>
+absl::StatusOr<Message> ParseMessage(std::string_view text,
+                                     const std::map<std::string, Parser<Message>>& parsers) {
+  ASSIGN_OR_RETURN(const Json json, base::ParseJson(text));
+  ASSIGN_OR_RETURN(const std::string type, JsonString(json, "type"));
+  const auto parser = parsers.find(type);
+  if (parser == parsers.end()) {
+    return absl::InvalidArgumentError(base::StrCat("unknown message type \"", type, "\""));
+  }
+  absl::StatusOr<Message> message = parser->second(json);
+  if (!message.ok()) {
+    return base::Annotate(message.status(), base::StrCat("message \"", type, "\""));
+  }
+  return message;
+}
+
+}  // namespace imageservice::worker::codec
