@@ -11,6 +11,7 @@
 
 #include "absl/time/clock.h"
 #include "base/files.h"
+#include "imageservice/testing/fake_image.h"
 #include "imageservice/testing/temp_directory.h"
 
 namespace imageservice {
@@ -22,9 +23,7 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
 
-std::string IdOf(const std::string& letters) {
-  return letters + std::string(64 - letters.size(), 'd');
-}
+std::string IdOf(const std::string& letters) { return testing::MakeFakeImage(letters).id; }
 
 class ImageServiceTest : public ::testing::Test {
  protected:
@@ -96,8 +95,9 @@ TEST_F(ImageServiceTest, APulledImageIsListedByItsNames) {
   const cri::Image image = List().front();
   EXPECT_EQ(image.id(), IdOf("ab"));
   EXPECT_THAT(image.repo_tags(), ElementsAre("quay.io/app/web:ab.ok"));
-  EXPECT_THAT(image.repo_digests(), ElementsAre("quay.io/app/web@sha256:" + std::string(64, '9'),
-                                                "quay.io/app/web@sha256:" + IdOf("ab")));
+  const testing::FakeImage fake = testing::MakeFakeImage("ab");
+  EXPECT_THAT(image.repo_digests(), ElementsAre("quay.io/app/web@" + fake.index_digest,
+                                                "quay.io/app/web@" + fake.manifest_digest));
   EXPECT_GT(image.size(), 0u);
   EXPECT_EQ(image.uid().value(), 1002);
   EXPECT_FALSE(image.pinned());
@@ -108,8 +108,8 @@ TEST_F(ImageServiceTest, EveryNameOfAnImageFindsIt) {
   const std::string id = IdOf("ab");
   for (const std::string& name :
        {std::string("docker.io/library/box:ab.ok"), std::string("box:ab.ok"), id, "sha256:" + id,
-        id.substr(0, 12), "box@sha256:" + id,
-        "docker.io/library/box@sha256:" + std::string(64, '9')}) {
+        id.substr(0, 12), "box@" + testing::MakeFakeImage("ab").manifest_digest,
+        "docker.io/library/box@" + testing::MakeFakeImage("ab").index_digest}) {
     EXPECT_EQ(Status(name).id(), id) << name;
     EXPECT_THAT(List(name), SizeIs(1)) << name;
   }
@@ -197,7 +197,7 @@ TEST_F(ImageServiceTest, AContainersLayersOutliveItsImage) {
   const absl::StatusOr<ContainerImage> image = service_->Acquire("quay.io/one:ab.ok", "c1");
   ASSERT_TRUE(image.ok()) << image.status();
   EXPECT_EQ(image->id, IdOf("ab"));
-  EXPECT_EQ(image->ref, "quay.io/one@sha256:" + std::string(64, '9'));
+  EXPECT_EQ(image->ref, "quay.io/one@" + testing::MakeFakeImage("ab").index_digest);
   EXPECT_EQ(image->name, "quay.io/one:ab.ok");
   EXPECT_THAT(image->chain_ids, SizeIs(2));
   EXPECT_THAT(image->config.cmd, ElementsAre("/bin/sh"));
@@ -274,7 +274,7 @@ TEST_F(ImageServiceTest, ABrokenRegistriesConfFailsPullsAndNothingElse) {
 }
 
 TEST_F(ImageServiceTest, PullsByDigestHaveNoTag) {
-  const std::string digest = "sha256:" + std::string(64, '5');
+  const std::string digest = testing::MakeFakeImage("ab").manifest_digest;
   // The fake takes the tag for its orders; the digest decides what the image is called.
   ASSERT_TRUE(Pull("quay.io/one:ab.ok@" + digest).ok());
   const cri::Image image = Status("quay.io/one@" + digest);

@@ -30,10 +30,6 @@ constexpr absl::Duration kSendTimeout = absl::Seconds(30);
 // From the closing of its socket to its death.
 constexpr absl::Duration kExitTimeout = absl::Seconds(5);
 
-absl::Status BrokenProtocol(std::string_view what) {
-  return absl::InternalError(base::StrCat("the pull worker broke the protocol: ", what));
-}
-
 worker::LayerDecision DecisionFor(Claim claim) {
   switch (claim) {
     case Claim::kPresent:
@@ -228,16 +224,8 @@ absl::Status PullSession::OnResolved(worker::Resolved resolved) {
       !(resolved.index_digest.empty() || IsDigest(resolved.index_digest))) {
     return BrokenProtocol("a malformed digest");
   }
-  const std::string& wanted = plan_.sources.front().name.digest();
-  if (!wanted.empty() && wanted != resolved.manifest_digest && wanted != resolved.index_digest) {
-    return BrokenProtocol("a manifest of another digest than asked for");
-  }
-  ASSIGN_OR_RETURN(config_, ParseOciConfig(resolved.config));
-  if (config_.diff_ids.size() > worker::kMaxLayers) {
-    return absl::InvalidArgumentError(base::StrCat("the image has ", config_.diff_ids.size(),
-                                                   " layers, more than ", worker::kMaxLayers));
-  }
-  progress_.layers_total = static_cast<int>(config_.diff_ids.size());
+  ASSIGN_OR_RETURN(image_, VerifyResolved(resolved, plan_.sources.front().name.digest()));
+  progress_.layers_total = static_cast<int>(image_.chain_ids.size());
   report_(progress_);
   resolved_ = std::move(resolved);
   return absl::OkStatus();
@@ -245,21 +233,14 @@ absl::Status PullSession::OnResolved(worker::Resolved resolved) {
 
 absl::Status PullSession::OnQuestion(const base::Context& ctx, worker::LayerQuestion question) {
   const size_t index = layers_.size();
-  if (!resolved_.has_value() || index >= config_.diff_ids.size() ||
+  if (!resolved_.has_value() || index >= image_.chain_ids.size() ||
       static_cast<size_t>(question.index) != index) {
     return BrokenProtocol("a question about a layer out of order");
   }
-  const std::string parent = index == 0 ? "" : layers_.back().question.chain_id;
-  if (question.parent != parent || question.diff_id != config_.diff_ids[index] ||
-      (index == 0 && question.chain_id != question.diff_id)) {
+  const std::string parent = index == 0 ? "" : image_.chain_ids[index - 1];
+  if (question.parent != parent || question.diff_id != image_.config.diff_ids[index] ||
+      question.chain_id != image_.chain_ids[index]) {
     return BrokenProtocol("a layer that is not the config's");
-  }
-  const auto same = [&](const Layer& layer) {
-    return layer.question.chain_id == question.chain_id;
-  };
-  if (!base::CheckHex64(question.chain_id).ok() ||
-      std::any_of(layers_.begin(), layers_.end(), same)) {
-    return BrokenProtocol("a chain ID that cannot be");
   }
   Layer layer;
   layer.question = std::move(question);
@@ -294,7 +275,7 @@ absl::Status PullSession::OnLayerDone(worker::LayerDone done) {
 }
 
 absl::Status PullSession::OnDone() {
-  const bool complete = resolved_.has_value() && layers_.size() == config_.diff_ids.size() &&
+  const bool complete = resolved_.has_value() && layers_.size() == image_.chain_ids.size() &&
                         std::all_of(layers_.begin(), layers_.end(), [](const Layer& layer) {
                           return layer.claim == Claim::kPresent || layer.done.has_value();
                         });
@@ -377,7 +358,7 @@ absl::StatusOr<ImagePtr> PullSession::CommitImage() {
                    resolved_->manifest.size());
   record.set_config(std::move(resolved_->config));
   record.set_manifest(std::move(resolved_->manifest));
-  SetProcess(config_.process, record.mutable_process());
+  SetProcess(image_.config.process, record.mutable_process());
   return environment_.images->Commit(std::move(record));
 }
 

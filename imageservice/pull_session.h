@@ -14,8 +14,8 @@
 #include "base/launcher.h"
 #include "base/subprocess.h"
 #include "imageservice/event.h"
-#include "imageservice/oci_config.h"
 #include "imageservice/reference.h"
+#include "imageservice/resolved_image.h"
 #include "imageservice/store/images.h"
 #include "imageservice/store/layers.h"
 #include "imageservice/store/trash.h"
@@ -111,7 +111,7 @@ class PullSession {
   Event wake_;
   std::optional<worker::Channel> channel_;
   std::optional<worker::Resolved> resolved_;
-  OciConfig config_;
+  ResolvedImage image_;
   std::vector<Layer> layers_;
   size_t committed_ = 0;  // So many layers from the bottom on are in the store.
   bool worker_done_ = false;

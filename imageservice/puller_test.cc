@@ -20,6 +20,7 @@
 #include "absl/time/clock.h"
 #include "base/files.h"
 #include "base/strings.h"
+#include "imageservice/testing/fake_image.h"
 #include "imageservice/testing/temp_directory.h"
 
 namespace imageservice {
@@ -30,9 +31,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-std::string IdOf(const std::string& letters) {
-  return letters + std::string(64 - letters.size(), 'd');
-}
+std::string IdOf(const std::string& letters) { return testing::MakeFakeImage(letters).id; }
 
 // Polls until `condition` holds; a test that waits in vain fails.
 bool Eventually(const std::function<bool()>& condition) {

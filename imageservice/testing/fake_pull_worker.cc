@@ -17,16 +17,11 @@
 #include "base/files.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "imageservice/testing/fake_image.h"
 #include "imageservice/worker/protocol.h"
 
 namespace imageservice::worker {
 namespace {
-
-std::string DiffId(char layer) { return std::string(64, layer); }
-
-std::string ChainId(const std::string& letters) {
-  return letters.size() == 1 ? DiffId(letters[0]) : letters + std::string(64 - letters.size(), '0');
-}
 
 class FakeWorker {
  public:
@@ -38,6 +33,7 @@ class FakeWorker {
     const size_t dot = request_.tag.find('.');
     letters_ = request_.tag.substr(0, dot);
     std::erase(letters_, '_');
+    image_ = testing::MakeFakeImage(letters_);
     behaviour_ = request_.tag.substr(dot + 1);
     Note(behaviour_);
     if (behaviour_ == "unreachable" || behaviour_ == "denied") {
@@ -82,21 +78,16 @@ class FakeWorker {
   }
 
   Resolved Document() const {
-    std::string diff_ids;
-    for (const char letter : letters_) {
-      diff_ids += base::StrCat(diff_ids.empty() ? "" : ",", "\"sha256:", DiffId(letter), "\"");
-    }
     Resolved resolved;
-    resolved.config = base::StrCat(R"({"config":{"User":"1002:1","Cmd":["/bin/sh"]},"rootfs":)",
-                                   R"({"type":"layers","diff_ids":[)", diff_ids, "]}}");
-    resolved.manifest = "{}";
+    resolved.config = image_.config;
+    resolved.manifest = image_.manifest;
     resolved.media_type = "application/vnd.oci.image.manifest.v1+json";
-    resolved.image_id = letters_ + std::string(64 - letters_.size(), 'd');
-    resolved.manifest_digest = "sha256:" + resolved.image_id;
-    if (!request_.digest.empty() && behaviour_ != "wrong-digest") {
-      resolved.manifest_digest = request_.digest;
+    resolved.image_id = image_.id;
+    resolved.manifest_digest = image_.manifest_digest;
+    if (request_.digest != image_.manifest_digest) {
+      resolved.index_digest = image_.index_digest;
+      resolved.indexes = {image_.index};
     }
-    resolved.index_digest = "sha256:" + std::string(64, '9');
     resolved.endpoint = behaviour_ == "wrong-endpoint" ? 77 : 0;
     return resolved;
   }
@@ -105,9 +96,9 @@ class FakeWorker {
     for (size_t i = 0; i < letters_.size(); ++i) {
       LayerQuestion question;
       question.index = static_cast<int>(i);
-      question.chain_id = ChainId(letters_.substr(0, i + 1));
-      question.parent = i == 0 ? "" : ChainId(letters_.substr(0, i));
-      question.diff_id = DiffId(letters_[i]);
+      question.chain_id = image_.chain_ids[i];
+      question.parent = i == 0 ? "" : image_.chain_ids[i - 1];
+      question.diff_id = image_.diff_ids[i];
       if (behaviour_ == "wrong-diff-id" && i == 1) {
         question.diff_id = std::string(64, '7');
       }
@@ -147,7 +138,7 @@ class FakeWorker {
                                       base::Durability::kVolatile));
     LayerDone done;
     done.index = static_cast<int>(index);
-    done.chain_id = ChainId(letters_.substr(0, index + 1));
+    done.chain_id = image_.chain_ids[index];
     done.directory = name;
     done.bytes = 4096;
     done.inodes = 2;
@@ -186,6 +177,7 @@ class FakeWorker {
   Channel channel_;
   PullRequest request_;
   std::string letters_;
+  testing::FakeImage image_;
   std::string behaviour_;
 };
 

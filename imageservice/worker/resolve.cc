@@ -17,6 +17,7 @@ struct FoundManifest {
   Document document;
   Manifest manifest;
   std::string index_digest;
+  std::vector<std::string> indexes;
 };
 
 absl::StatusOr<FoundManifest> FindManifest(RegistryClient* client, const PullRequest& request,
@@ -40,6 +41,7 @@ absl::StatusOr<FoundManifest> FindManifest(RegistryClient* client, const PullReq
     ASSIGN_OR_RETURN(const Descriptor chosen,
                      ChooseManifest(std::get<Index>(*parsed), request.platform));
     reference = chosen.digest;
+    found.indexes.push_back(std::move(found.document.body));
   }
   return absl::InvalidArgumentError(
       base::StrCat("indexes are nested more than ", kMaxIndexDepth, " deep"));
@@ -87,6 +89,7 @@ absl::StatusOr<ResolvedImage> ResolveAt(RegistryClient* client, const PullReques
   ASSIGN_OR_RETURN(image.layers, ListLayers(found.manifest, *config));
   image.documents.manifest_digest = found.document.digest;
   image.documents.index_digest = std::move(found.index_digest);
+  image.documents.indexes = std::move(found.indexes);
   image.documents.media_type = std::move(found.manifest.media_type);
   image.documents.manifest = std::move(found.document.body);
   image.documents.image_id = Sha256Hex(body);
