@@ -62,7 +62,8 @@ Command Launcher::Wrap(Command command, const Options& options) const {
   argv.insert(argv.end(), rlimit_arguments_.begin(), rlimit_arguments_.end());
   const std::string& cgroup = options.cgroup.empty() ? work_cgroup_ : options.cgroup;
   if (cgroup != "-" && !cgroup.empty()) {
-    for (const std::string& directory : JoinedDirectories(cgroup)) {
+    for (const std::string& directory :
+         options.all_hierarchies ? CgroupDirectories(cgroup) : JoinedDirectories(cgroup)) {
       argv.push_back("--cgroup");
       argv.push_back(directory);
     }

@@ -25,6 +25,9 @@ class Launcher {
     int oom_score_adj = 0;  // crisp-init goes as low as it may when this is refused.
     std::string cgroup;     // Instead of the work cgroup; "-" leaves the child where the daemon is.
     bool new_session = true;
+    // Joins the cgroup in every v1 hierarchy, so that its limits hold; costs each start some
+    // milliseconds on a busy machine.
+    bool all_hierarchies = false;
   };
 
   // `command` with crisp-init in front of it.

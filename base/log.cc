@@ -79,4 +79,12 @@ LogField::LogField(std::string_view name, std::string_view value)
 
 LogField::~LogField() { t_fields.resize(previous_size_); }
 
+std::string CurrentLogFields() { return t_fields; }
+
+LogFields::LogFields(std::string fields) : previous_(std::move(fields)) {
+  t_fields.swap(previous_);
+}
+
+LogFields::~LogFields() { t_fields.swap(previous_); }
+
 }  // namespace base

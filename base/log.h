@@ -53,4 +53,20 @@ class LogField {
   size_t previous_size_;
 };
 
+// The fields of this thread's lines, for work that goes on on another thread.
+std::string CurrentLogFields();
+
+// While it lives, this thread's lines end with `fields`, another thread's CurrentLogFields, instead
+// of what they ended with before.
+class LogFields {
+ public:
+  explicit LogFields(std::string fields);
+  ~LogFields();
+  LogFields(const LogFields&) = delete;
+  LogFields& operator=(const LogFields&) = delete;
+
+ private:
+  std::string previous_;
+};
+
 }  // namespace base

@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace imageservice {
 namespace {
@@ -28,21 +29,26 @@ void Event::Clear() {
   (void)!read(fd_.get(), &count, sizeof(count));
 }
 
-absl::Status Event::Wait(const base::Context& ctx) const {
-  while (!set_.load()) {
+absl::Status Event::WaitForAny(const base::Context& ctx,
+                               std::initializer_list<const Event*> events) {
+  for (;;) {
+    int timeout = ctx.PollTimeout();
+    std::vector<pollfd> entries = {{.fd = ctx.cancel_fd(), .events = POLLIN, .revents = 0}};
+    for (const Event* event : events) {
+      if (event->set_.load()) {
+        return absl::OkStatus();
+      }
+      if (!event->fd_.valid() && (timeout < 0 || timeout > kBlindMilliseconds)) {
+        timeout = kBlindMilliseconds;
+      }
+      entries.push_back({.fd = event->fd_.get(), .events = POLLIN, .revents = 0});
+    }
     const absl::Status status = ctx.Check();
     if (!status.ok()) {
       return status;
     }
-    int timeout = ctx.PollTimeout();
-    if (!fd_.valid() && (timeout < 0 || timeout > kBlindMilliseconds)) {
-      timeout = kBlindMilliseconds;
-    }
-    pollfd entries[] = {{.fd = fd_.get(), .events = POLLIN, .revents = 0},
-                        {.fd = ctx.cancel_fd(), .events = POLLIN, .revents = 0}};
-    poll(entries, 2, timeout);
+    poll(entries.data(), entries.size(), timeout);
   }
-  return absl::OkStatus();
 }
 
 }  // namespace imageservice

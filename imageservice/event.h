@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <initializer_list>
 
 #include "absl/status/status.h"
 #include "base/context.h"
@@ -24,7 +25,10 @@ class Event {
   int fd() const { return fd_.get(); }
 
   // OK once the event is set, else the context's DEADLINE_EXCEEDED or CANCELLED.
-  absl::Status Wait(const base::Context& ctx) const;
+  absl::Status Wait(const base::Context& ctx) const { return WaitForAny(ctx, {this}); }
+  // The same for the first of several.
+  static absl::Status WaitForAny(const base::Context& ctx,
+                                 std::initializer_list<const Event*> events);
 
  private:
   std::atomic<bool> set_ = false;

@@ -44,16 +44,16 @@ worker::LayerDecision DecisionFor(Claim claim) {
 
 }  // namespace
 
-PullSession::PullSession(const PullEnvironment& environment, PullPlan plan,
-                         std::function<void(const PullProgress&)> report)
+PullSession::PullSession(const PullEnvironment& environment, PullPlan plan, PullHooks hooks)
     : environment_(environment),
       plan_(std::move(plan)),
-      report_(std::move(report)),
+      hooks_(std::move(hooks)),
       id_(base::RandomHex64().substr(0, 16)),
       owner_("pull/" + id_),
       staging_(environment.staging_directory + "/" + id_) {
   progress_.reference = plan_.reference;
   progress_.started = absl::Now();
+  NoteProgress();
 }
 
 absl::StatusOr<ImagePtr> PullSession::Run(const base::Context& ctx) {
@@ -93,7 +93,9 @@ absl::StatusOr<base::Subprocess> PullSession::StartWorker() {
   command.directory = "/";
   command.stderr_fd = STDERR_FILENO;  // A crash's last words.
   command.extra_fds = {{worker::kWorkerSocket, theirs.get()}};
-  return base::Subprocess::Spawn(environment_.launcher->Wrap(std::move(command)));
+  return base::Subprocess::Spawn(environment_.launcher->Wrap(
+      std::move(command), {.cgroup = environment_.worker_cgroup,
+                           .all_hierarchies = !environment_.worker_cgroup.empty()}));
 }
 
 worker::PullRequest PullSession::Request() const {
@@ -145,12 +147,28 @@ absl::Status PullSession::Send(const base::Context& ctx, const worker::DaemonMes
   return BrokenProtocol(base::ToStd(status.message()));
 }
 
-absl::Status PullSession::WaitForNews(const base::Context& ctx) const {
+absl::Duration PullSession::TimeLeftForProgress() const {
+  const bool waits_for_others = std::any_of(layers_.begin(), layers_.end(), [](const Layer& layer) {
+    return layer.claim == Claim::kOther;
+  });
+  if (waits_for_others) {
+    return absl::InfiniteDuration();
+  }
+  return environment_.progress_timeout -
+         absl::FromChrono(std::chrono::steady_clock::now() - progressed_);
+}
+
+absl::Status PullSession::WaitForNews(const base::Context& ctx) {
+  const absl::Duration left = TimeLeftForProgress();
+  if (left <= absl::ZeroDuration()) {
+    return absl::UnavailableError(
+        base::StrCat("no progress for ", absl::FormatDuration(environment_.progress_timeout)));
+  }
   if (!wake_.is_set()) {  // It may be, with its descriptor drained by a Clear that lost the race.
     pollfd entries[] = {{.fd = channel_->fd(), .events = POLLIN, .revents = 0},
                         {.fd = wake_.fd(), .events = POLLIN, .revents = 0},
                         {.fd = ctx.cancel_fd(), .events = POLLIN, .revents = 0}};
-    poll(entries, std::size(entries), ctx.PollTimeout());
+    poll(entries, std::size(entries), ctx.WithTimeout(left).PollTimeout());
   }
   return ctx.Check();
 }
@@ -180,9 +198,12 @@ absl::Status PullSession::Handle(const base::Context& ctx, worker::WorkerMessage
       [&](auto&& body) -> absl::Status {
         using Body = std::decay_t<decltype(body)>;
         if constexpr (std::is_same_v<Body, worker::Progress>) {
+          if (body.bytes_done > progress_.bytes_done) {
+            NoteProgress();
+          }
           progress_.bytes_done = body.bytes_done;
           progress_.bytes_total = body.bytes_total;
-          report_(progress_);
+          hooks_.report(progress_);
           return absl::OkStatus();
         } else if constexpr (std::is_same_v<Body, worker::Token>) {
           return OnToken(body);
@@ -196,8 +217,10 @@ absl::Status PullSession::Handle(const base::Context& ctx, worker::WorkerMessage
         } else if constexpr (std::is_same_v<Body, worker::LayerDone>) {
           return OnLayerDone(std::move(body));
         } else if constexpr (std::is_same_v<Body, worker::Done>) {
-          return OnDone();
-        } else {  // Stalled, Failed
+          return OnDone(body);
+        } else if constexpr (std::is_same_v<Body, worker::Stalled>) {
+          return OnStalled(ctx, body.status);
+        } else {
           worker_failed_ = !body.status.ok();
           return worker_failed_ ? body.status : BrokenProtocol("an error that is none");
         }
@@ -226,7 +249,8 @@ absl::Status PullSession::OnResolved(worker::Resolved resolved) {
   }
   ASSIGN_OR_RETURN(image_, VerifyResolved(resolved, plan_.sources.front().name.digest()));
   progress_.layers_total = static_cast<int>(image_.chain_ids.size());
-  report_(progress_);
+  hooks_.report(progress_);
+  NoteProgress();
   resolved_ = std::move(resolved);
   return absl::OkStatus();
 }
@@ -271,10 +295,30 @@ absl::Status PullSession::OnLayerDone(worker::LayerDone done) {
     return BrokenProtocol("a layer that is no directory");
   }
   layers_[index].done = std::move(done);
+  NoteProgress();
   return absl::OkStatus();
 }
 
-absl::Status PullSession::OnDone() {
+// The worker keeps what it has got; so do we, until somebody wants the image or one of its layers.
+absl::Status PullSession::OnStalled(const base::Context& ctx, const absl::Status& why) {
+  if (why.ok()) {
+    return BrokenProtocol("an error that is none");
+  }
+  Event wanted;
+  environment_.layers->OfferClaims(owner_, &wanted);
+  progress_.stalled = true;
+  hooks_.report(progress_);
+  const absl::Status verdict = hooks_.stalled(ctx, why, wanted);
+  environment_.layers->WithdrawOffer(owner_);
+  worker_failed_ = !verdict.ok();  // Its words are complete.
+  RETURN_IF_ERROR(verdict);
+  progress_.stalled = false;
+  hooks_.report(progress_);
+  NoteProgress();
+  return Send(ctx, worker::Resume());
+}
+
+absl::Status PullSession::OnDone(const worker::Done& done) {
   const bool complete = resolved_.has_value() && layers_.size() == image_.chain_ids.size() &&
                         std::all_of(layers_.begin(), layers_.end(), [](const Layer& layer) {
                           return layer.claim == Claim::kPresent || layer.done.has_value();
@@ -283,6 +327,7 @@ absl::Status PullSession::OnDone() {
     return BrokenProtocol("it is done before all layers are");
   }
   worker_done_ = true;
+  stages_ = done.stages;
   return absl::OkStatus();
 }
 
@@ -298,6 +343,7 @@ absl::Status PullSession::AnswerWaiting(const base::Context& ctx) {
     }
     layer.claim = environment_.layers->ClaimFor(owner_, layer.question.chain_id);
     if (layer.claim != Claim::kOther) {
+      NoteProgress();
       RETURN_IF_ERROR(Answer(ctx, layer));
     }
   }
@@ -306,6 +352,7 @@ absl::Status PullSession::AnswerWaiting(const base::Context& ctx) {
 
 // From the bottom up, since a layer's last steps look at the ones below it.
 absl::Status PullSession::CommitLayers() {
+  const auto begin = std::chrono::steady_clock::now();
   while (committed_ < layers_.size()) {
     const Layer& layer = layers_[committed_];
     if (layer.claim != Claim::kPresent) {
@@ -318,6 +365,7 @@ absl::Status PullSession::CommitLayers() {
     ++committed_;
     ReportLayers();
   }
+  commit_time_ += absl::FromChrono(std::chrono::steady_clock::now() - begin);
   return absl::OkStatus();
 }
 
@@ -381,7 +429,20 @@ void PullSession::CleanUp() {
 
 void PullSession::ReportLayers() {
   progress_.layers_done = static_cast<int>(committed_);
-  report_(progress_);
+  hooks_.report(progress_);
+  NoteProgress();
+}
+
+std::string PullSession::Timing() const {
+  const auto text = [](absl::Duration time) {
+    return absl::FormatDuration(absl::Trunc(time, absl::Milliseconds(1)));
+  };
+  const auto stage = [&](uint64_t microseconds) {
+    return text(absl::Microseconds(static_cast<int64_t>(std::min<uint64_t>(microseconds, 1e15))));
+  };
+  return base::StrCat("fetch ", stage(stages_.fetch), ", digest ", stage(stages_.digest),
+                      ", inflate ", stage(stages_.inflate), ", unpack ", stage(stages_.unpack),
+                      ", commit ", text(commit_time_));
 }
 
 std::string PullSession::FinishedPath(int index) const {

@@ -1,6 +1,7 @@
 // One pull: the worker process, the answers to its questions, the commit of what it made.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -43,6 +44,17 @@ struct PullProgress {
   uint64_t bytes_total = 0;
   int layers_done = 0;
   int layers_total = 0;  // 0 until the manifest is known.
+  bool stalled = false;  // It stands still until somebody asks for the image again.
+};
+
+// What a session asks of its puller, on Run's thread.
+struct PullHooks {
+  // Hears of every change of the progress.
+  std::function<void(const PullProgress&)> report;
+  // No endpoint has the rest for now; `why` is the error for those who wait. Blocks until the pull
+  // is to go on (OK) or to end (an error). `wanted` is set when another pull wants its layers.
+  std::function<absl::Status(const base::Context&, const absl::Status& why, const Event& wanted)>
+      stalled;
 };
 
 // What all pulls share. The pointers are borrowed and outlive every session.
@@ -52,6 +64,12 @@ struct PullEnvironment {
   std::string staging_directory;
   worker::Platform platform;
   worker::Limits limits;
+  std::string worker_cgroup;  // Relative to the hierarchies' roots; empty: the launcher's own.
+  // A pull that makes no progress for so long fails with UNAVAILABLE. It does not count while
+  // another pull fetches a layer for it.
+  absl::Duration progress_timeout = absl::InfiniteDuration();
+  // How long a pull that stands still is kept for somebody to ask for the image again.
+  absl::Duration stalled_timeout = absl::Minutes(6);
   const base::Launcher* launcher = nullptr;
   LayerStore* layers = nullptr;
   ImageStore* images = nullptr;
@@ -64,14 +82,15 @@ struct PullEnvironment {
 // directory gone and every claim free when Run returns.
 class PullSession {
  public:
-  // `report` is called from Run's thread with every change of the progress.
-  PullSession(const PullEnvironment& environment, PullPlan plan,
-              std::function<void(const PullProgress&)> report);
+  PullSession(const PullEnvironment& environment, PullPlan plan, PullHooks hooks);
 
   // The committed image. The context's end kills the worker. The errors are the worker's own (see
   // worker::Failed), UNAVAILABLE also standing for no registry answering; INTERNAL when the worker
   // breaks the protocol or dies.
   absl::StatusOr<ImagePtr> Run(const base::Context& ctx);
+
+  // Where the time went, for the log; after Run.
+  std::string Timing() const;
 
  private:
   // A layer of the image, as the worker asked for it.
@@ -86,13 +105,16 @@ class PullSession {
   absl::Status Converse(const base::Context& ctx, base::Subprocess* process);
   absl::Status Send(const base::Context& ctx, const worker::DaemonMessage& message);
   absl::Status ReceiveAll(const base::Context& ctx);
-  absl::Status WaitForNews(const base::Context& ctx) const;
+  absl::Status WaitForNews(const base::Context& ctx);
+  void NoteProgress() { progressed_ = std::chrono::steady_clock::now(); }
+  absl::Duration TimeLeftForProgress() const;
   absl::Status Handle(const base::Context& ctx, worker::WorkerMessage message);
   absl::Status OnToken(const worker::Token& token);
   absl::Status OnResolved(worker::Resolved resolved);
   absl::Status OnQuestion(const base::Context& ctx, worker::LayerQuestion question);
   absl::Status OnLayerDone(worker::LayerDone done);
-  absl::Status OnDone();
+  absl::Status OnStalled(const base::Context& ctx, const absl::Status& why);
+  absl::Status OnDone(const worker::Done& done);
   absl::Status AnswerWaiting(const base::Context& ctx);
   absl::Status Answer(const base::Context& ctx, const Layer& layer);
   absl::Status CommitLayers();
@@ -104,7 +126,7 @@ class PullSession {
 
   const PullEnvironment& environment_;
   const PullPlan plan_;
-  const std::function<void(const PullProgress&)> report_;
+  const PullHooks hooks_;
   const std::string id_;     // Of this session: random.
   const std::string owner_;  // In the layer store.
   const std::string staging_;
@@ -118,6 +140,9 @@ class PullSession {
   bool worker_failed_ = false;  // It said why.
   bool worker_lost_ = false;    // Its socket has ended or makes no sense.
   PullProgress progress_;
+  std::chrono::steady_clock::time_point progressed_;  // The last progress; of no clock that is set.
+  worker::Stages stages_;
+  absl::Duration commit_time_;
 };
 
 }  // namespace imageservice

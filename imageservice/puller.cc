@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t kMaxTokens = 256;
 constexpr size_t kMaxQueuedPulls = 256;
+constexpr int kMaxStalled = 4;  // Workers that are kept though they can do nothing.
 // A pull says how far it is this often.
 constexpr absl::Duration kLogInterval = absl::Seconds(5);
 
@@ -58,7 +59,8 @@ Puller::Puller(PullEnvironment environment, int max_parallel_pulls,
                std::function<void(const ImagePtr&)> committed)
     : environment_(std::move(environment)),
       committed_(std::move(committed)),
-      lane_("pull-session", max_parallel_pulls, kMaxQueuedPulls) {
+      slots_(max_parallel_pulls),
+      lane_("pull-session", max_parallel_pulls + kMaxStalled, kMaxQueuedPulls) {
   environment_.keep_token = [this](const worker::Endpoint& endpoint, const worker::Token& token) {
     tokens_.Keep(endpoint, token);
   };
@@ -68,7 +70,7 @@ Puller::~Puller() { CancelAll(); }
 
 void Puller::CancelAll() {
   base::MutexLock lock(&mutex_);
-  for (const std::shared_ptr<Running>& pull : running_) {
+  for (const RunningPtr& pull : running_) {
     pull->cancellation->Cancel();
   }
 }
@@ -84,69 +86,94 @@ std::string Puller::KeyOf(const PullPlan& plan) {
 
 absl::StatusOr<ImagePtr> Puller::Pull(const base::Context& ctx, PullPlan plan) {
   RETURN_IF_ERROR(ctx.Check());
-  const std::string key = KeyOf(plan);
   const std::string what = base::StrCat("pull ", plan.reference);
-  std::shared_ptr<Running> pull;
-  bool joined = false;
-  {
-    base::MutexLock lock(&mutex_);
-    std::shared_ptr<Running>& entry = joinable_[key];
-    joined = entry != nullptr;
-    if (joined) {
-      ++entry->callers;
-    } else {
-      entry = std::make_shared<Running>();
-      entry->progress.reference = plan.reference;
-      entry->progress.started = entry->logged = absl::Now();
-      running_.push_back(entry);
-    }
-    pull = entry;
-  }
-  if (!joined) {
+  std::shared_ptr<Round> round;
+  bool is_new = false;
+  const RunningPtr pull = Join(plan, &round, &is_new);
+  if (is_new) {
     const absl::Status posted =
-        lane_.Post([this, key, pull, plan = std::move(plan)] { Run(key, pull, plan); });
+        lane_.Post([this, pull, plan = std::move(plan)] { Run(pull, plan); });
     if (!posted.ok()) {
-      Finish(key, pull, base::Annotate(posted, what));
+      Finish(pull, base::Annotate(posted, what));
     }
   }
-  const absl::Status waited = pull->finished.Wait(ctx);
+  const absl::Status waited = round->finished.Wait(ctx);
   base::MutexLock lock(&mutex_);
-  --pull->callers;
+  --round->callers;
   if (waited.ok()) {
-    return pull->result;
+    return round->result;
   }
-  if (pull->callers == 0 && !pull->finished.is_set()) {
-    const auto found = joinable_.find(key);
-    if (found != joinable_.end() && found->second == pull) {
-      joinable_.erase(found);
-    }
+  if (round->callers == 0 && !round->finished.is_set()) {
+    Forget(pull);
     pull->cancellation->Cancel();
   }
   return base::Annotate(waited, what);
 }
 
-void Puller::Run(const std::string& key, const std::shared_ptr<Running>& pull, PullPlan plan) {
+// The pull of this plan, and those in it who wait for what comes next.
+Puller::RunningPtr Puller::Join(const PullPlan& plan, std::shared_ptr<Round>* round, bool* is_new) {
+  std::string key = KeyOf(plan);
+  base::MutexLock lock(&mutex_);
+  RunningPtr& pull = joinable_[key];
+  *is_new = pull == nullptr;
+  if (*is_new) {
+    pull = std::make_shared<Running>();
+    pull->key = std::move(key);
+    pull->log_fields = base::CurrentLogFields();
+    pull->progress.reference = plan.reference;
+    pull->progress.started = pull->logged = absl::Now();
+    running_.push_back(pull);
+  } else if (pull->stalled) {
+    pull->stalled = false;
+    --stalled_;
+    pull->go_on.Set();
+  }
+  *round = pull->round;
+  ++pull->round->callers;
+  return pull;
+}
+
+void Puller::Run(const RunningPtr& pull, PullPlan plan) {
+  const base::LogFields fields(pull->log_fields);
   const base::Context ctx(absl::InfiniteFuture(), pull->cancellation);
+  const std::string what = base::StrCat("pull ", plan.reference);
+  if (const absl::Status turn = slots_.Take(ctx); !turn.ok()) {
+    Finish(pull, base::Annotate(turn, what));
+    return;
+  }
+  Finish(pull, RunSession(ctx, pull, std::move(plan)));
+}
+
+// The caller has taken a slot, which is given back here.
+absl::StatusOr<ImagePtr> Puller::RunSession(const base::Context& ctx, const RunningPtr& pull,
+                                            PullPlan plan) {
   const absl::Time begin = absl::Now();
   const std::string reference = plan.reference;
   for (PullSource& source : plan.sources) {
     source.endpoint.bearer_token = tokens_.Find(source.endpoint);
   }
-  absl::StatusOr<ImagePtr> image = absl::CancelledError("nobody waits for it any more");
-  if (ctx.Check().ok()) {
-    PullSession session(environment_, std::move(plan),
-                        [&](const PullProgress& progress) { Report(pull, progress); });
-    image = session.Run(ctx);
+  bool has_slot = true;
+  PullHooks hooks;
+  hooks.report = [&](const PullProgress& progress) { Report(pull, progress); };
+  hooks.stalled = [&](const base::Context& session_ctx, const absl::Status& why,
+                      const Event& wanted) {
+    return StandStill(session_ctx, pull, why, wanted, &has_slot);
+  };
+  PullSession session(environment_, std::move(plan), std::move(hooks));
+  absl::StatusOr<ImagePtr> image = session.Run(ctx);
+  if (has_slot) {
+    slots_.Give();
   }
   if (image.ok()) {
     base::LogInfo("pulled ", reference, " as ", (*image)->id, " in ",
-                  absl::FormatDuration(absl::Trunc(absl::Now() - begin, absl::Milliseconds(1))));
+                  absl::FormatDuration(absl::Trunc(absl::Now() - begin, absl::Milliseconds(1))),
+                  " (", session.Timing(), ")");
     committed_(*image);
   }
-  Finish(key, pull, std::move(image));
+  return image;
 }
 
-void Puller::Report(const std::shared_ptr<Running>& pull, const PullProgress& progress) {
+void Puller::Report(const RunningPtr& pull, const PullProgress& progress) {
   const absl::Time now = absl::Now();
   {
     base::MutexLock lock(&mutex_);
@@ -161,22 +188,63 @@ void Puller::Report(const std::shared_ptr<Running>& pull, const PullProgress& pr
                 progress.layers_total, " layers");
 }
 
-void Puller::Finish(const std::string& key, const std::shared_ptr<Running>& pull,
-                    absl::StatusOr<ImagePtr> result) {
+// Tells those who wait and waits itself: for somebody who asks again, with a slot of its own then.
+absl::Status Puller::StandStill(const base::Context& ctx, const RunningPtr& pull,
+                                const absl::Status& why, const Event& wanted, bool* has_slot) {
+  {
+    base::MutexLock lock(&mutex_);
+    const auto found = joinable_.find(pull->key);
+    if (stalled_ >= kMaxStalled || found == joinable_.end() || found->second != pull) {
+      return why;
+    }
+    pull->stalled = true;
+    ++stalled_;
+    pull->go_on.Clear();
+    const std::shared_ptr<Round> told = std::exchange(pull->round, std::make_shared<Round>());
+    told->result = why;
+    told->finished.Set();
+  }
+  slots_.Give();
+  *has_slot = false;
+  base::LogWarning("the pull stands still, to go on when it is asked for again: ",
+                   base::ToStd(why.message()));
+  Event::WaitForAny(ctx.WithTimeout(environment_.stalled_timeout), {&pull->go_on, &wanted})
+      .IgnoreError();
+  {
+    base::MutexLock lock(&mutex_);
+    if (pull->stalled) {  // Nobody asked.
+      pull->stalled = false;
+      --stalled_;
+      Forget(pull);
+      return why;
+    }
+  }
+  RETURN_IF_ERROR(slots_.Take(ctx));
+  *has_slot = true;
+  base::LogInfo("the pull goes on");
+  return absl::OkStatus();
+}
+
+void Puller::Finish(const RunningPtr& pull, absl::StatusOr<ImagePtr> result) {
   base::MutexLock lock(&mutex_);
-  pull->result = std::move(result);
-  const auto found = joinable_.find(key);
+  Forget(pull);
+  std::erase(running_, pull);
+  pull->round->result = std::move(result);
+  pull->round->finished.Set();
+}
+
+// From now on who asks for the same starts a pull of its own.
+void Puller::Forget(const RunningPtr& pull) {
+  const auto found = joinable_.find(pull->key);
   if (found != joinable_.end() && found->second == pull) {
     joinable_.erase(found);
   }
-  std::erase(running_, pull);
-  pull->finished.Set();
 }
 
 std::vector<PullProgress> Puller::Progress() const {
   base::MutexLock lock(&mutex_);
   std::vector<PullProgress> progress;
-  for (const std::shared_ptr<Running>& pull : running_) {
+  for (const RunningPtr& pull : running_) {
     progress.push_back(pull->progress);
   }
   return progress;

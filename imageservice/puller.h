@@ -15,6 +15,7 @@
 #include "base/mutex.h"
 #include "imageservice/event.h"
 #include "imageservice/pull_session.h"
+#include "imageservice/pull_slots.h"
 
 namespace imageservice {
 
@@ -33,7 +34,8 @@ class TokenCache {
 };
 
 // Thread-safe. Each pull runs on a thread of its own, so that a caller who leaves does not end what
-// others wait for.
+// others wait for. A pull whose registries fail in a way that may pass gives its callers the error,
+// but its worker is kept for a while: who asks again goes on where it stopped.
 class Puller {
  public:
   // `environment` as for a session, without keep_token. `committed` is called after each pull's
@@ -45,7 +47,7 @@ class Puller {
 
   // Pulls, or joins a pull of the same plan (credentials included), and returns the image. The
   // caller's deadline or cancellation is this caller's only; when the last one has left, the pull
-  // is cancelled and leaves nothing behind.
+  // is cancelled and leaves nothing behind. More pulls than may run wait for their turn.
   absl::StatusOr<ImagePtr> Pull(const base::Context& ctx, PullPlan plan);
 
   // Cancels every pull: their callers get CANCELLED.
@@ -55,29 +57,46 @@ class Puller {
   std::vector<PullProgress> Progress() const;
 
  private:
-  struct Running {
-    std::shared_ptr<base::Cancellation> cancellation = std::make_shared<base::Cancellation>();
+  // Those who wait for the same result. Guarded by the puller's mutex, but for `finished`.
+  struct Round {
     Event finished;
-    int callers = 1;  // These three are guarded by the puller's mutex.
+    int callers = 0;
     absl::StatusOr<ImagePtr> result = ImagePtr();
+  };
+  struct Running {
+    std::string key;
+    std::string log_fields;  // Of the first caller.
+    std::shared_ptr<base::Cancellation> cancellation = std::make_shared<base::Cancellation>();
+    Event go_on;  // Set when somebody asks for a pull that stands still.
+    // Guarded by the puller's mutex, as what follows.
+    std::shared_ptr<Round> round = std::make_shared<Round>();
+    bool stalled = false;
     PullProgress progress;
     absl::Time logged;
   };
+  using RunningPtr = std::shared_ptr<Running>;
 
   static std::string KeyOf(const PullPlan& plan);
-  void Run(const std::string& key, const std::shared_ptr<Running>& pull, PullPlan plan);
-  void Report(const std::shared_ptr<Running>& pull, const PullProgress& progress);
-  void Finish(const std::string& key, const std::shared_ptr<Running>& pull,
-              absl::StatusOr<ImagePtr> result);
+  RunningPtr Join(const PullPlan& plan, std::shared_ptr<Round>* round, bool* is_new);
+  void Run(const RunningPtr& pull, PullPlan plan);
+  absl::StatusOr<ImagePtr> RunSession(const base::Context& ctx, const RunningPtr& pull,
+                                      PullPlan plan);
+  void Report(const RunningPtr& pull, const PullProgress& progress);
+  absl::Status StandStill(const base::Context& ctx, const RunningPtr& pull, const absl::Status& why,
+                          const Event& wanted, bool* has_slot);
+  void Finish(const RunningPtr& pull, absl::StatusOr<ImagePtr> result);
+  void Forget(const RunningPtr& pull) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   PullEnvironment environment_;
   const std::function<void(const ImagePtr&)> committed_;
   TokenCache tokens_;
+  PullSlots slots_;
 
   mutable base::Mutex mutex_;
   // What can be joined, and everything that runs: a cancelled pull is only in the second.
-  std::map<std::string, std::shared_ptr<Running>> joinable_ ABSL_GUARDED_BY(mutex_);
-  std::vector<std::shared_ptr<Running>> running_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, RunningPtr> joinable_ ABSL_GUARDED_BY(mutex_);
+  std::vector<RunningPtr> running_ ABSL_GUARDED_BY(mutex_);
+  int stalled_ ABSL_GUARDED_BY(mutex_) = 0;
   base::Lane lane_;  // Last: its threads end before the rest goes.
 };
 

@@ -21,7 +21,7 @@
 #include "base/files.h"
 #include "base/strings.h"
 #include "imageservice/testing/fake_image.h"
-#include "imageservice/testing/temp_directory.h"
+#include "imageservice/testing/puller_fixture.h"
 
 namespace imageservice {
 namespace {
@@ -33,96 +33,9 @@ using ::testing::SizeIs;
 
 std::string IdOf(const std::string& letters) { return testing::MakeFakeImage(letters).id; }
 
-// Polls until `condition` holds; a test that waits in vain fails.
-bool Eventually(const std::function<bool()>& condition) {
-  const absl::Time deadline = absl::Now() + absl::Seconds(20);
-  while (!condition()) {
-    if (absl::Now() > deadline) {
-      return false;
-    }
-    poll(nullptr, 0, 2);
-  }
-  return true;
-}
+using testing::Eventually;
 
-class PullerTest : public ::testing::Test {
- protected:
-  PullerTest() : launcher_("", ""), lane_(std::make_unique<base::Lane>("gc", 2, 100)) {
-    const std::string root = directory_.path();
-    trash_ = Trash::Open(root + "/trash", lane_.get()).value();
-    layers_ = LayerStore::Open(root, "boot", trash_.get(), &problems_).value();
-    images_ = ImageStore::Open(root, "boot", layers_.get(), &problems_).value();
-    EXPECT_TRUE(base::MakeDirectories(root + "/staging", 0700).ok());
-    EXPECT_EQ(mkfifo((root + "/gate").c_str(), 0600), 0);
-    PullEnvironment environment;
-    environment.worker_path = CRISP_FAKE_PULL_WORKER;
-    environment.worker_environment = {"FAKE_DIR=" + root};
-    environment.staging_directory = root + "/staging";
-    environment.launcher = &launcher_;
-    environment.layers = layers_.get();
-    environment.images = images_.get();
-    environment.trash = trash_.get();
-    puller_ = std::make_unique<Puller>(environment, 16, [this](const ImagePtr&) { ++commits_; });
-  }
-  ~PullerTest() override {
-    puller_.reset();
-    lane_.reset();
-  }
-
-  static PullPlan Plan(const std::string& name, const std::string& password = "") {
-    const Reference reference = Reference::Parse(name).value();
-    worker::Endpoint endpoint;
-    endpoint.base_url = "https://" + reference.domain();
-    endpoint.repository = reference.path();
-    endpoint.credentials.password = password;
-    return {.reference = reference.str(), .sources = {{.name = reference, .endpoint = endpoint}}};
-  }
-
-  absl::StatusOr<ImagePtr> Pull(const std::string& name,
-                                const base::Context& ctx = base::Context()) {
-    return puller_->Pull(ctx, Plan(name));
-  }
-
-  // What the workers noted, without the tokens they were given.
-  std::vector<std::string> Notes() const {
-    std::vector<std::string> notes;
-    const absl::StatusOr<std::string> text = base::ReadFile(directory_ / "starts");
-    if (text.ok()) {
-      for (const absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
-        notes.push_back(std::string(line.substr(0, line.find(' '))));
-      }
-    }
-    return notes;
-  }
-  bool Noted(const std::string& note, int times = 1) const {
-    const std::vector<std::string> notes = Notes();
-    return std::count(notes.begin(), notes.end(), note) >= times;
-  }
-
-  // Lets workers that wait at the gate go on, those that come later too.
-  void OpenGate() { gate_ = base::Open(directory_ / "gate", O_RDWR).value(); }
-
-  std::vector<std::string> Names(const std::string& folder) const {
-    return base::ListDirectory(directory_ / folder).value();
-  }
-  void ExpectNothingLeft() const {
-    EXPECT_THAT(Names("staging"), IsEmpty());
-    EXPECT_THAT(Names("layers"), IsEmpty());
-    EXPECT_THAT(Names("records/layers"), IsEmpty());
-    EXPECT_THAT(images_->List(), IsEmpty());
-  }
-
-  testing::TempDirectory directory_;
-  base::Launcher launcher_;
-  std::unique_ptr<base::Lane> lane_;
-  std::vector<std::string> problems_;
-  std::unique_ptr<Trash> trash_;
-  std::unique_ptr<LayerStore> layers_;
-  std::unique_ptr<ImageStore> images_;
-  std::unique_ptr<Puller> puller_;
-  std::atomic<int> commits_ = 0;
-  base::UniqueFd gate_;
-};
+class PullerTest : public testing::PullerFixture {};
 
 TEST_F(PullerTest, LayersAndImageAreCommitted) {
   const absl::StatusOr<ImagePtr> image = Pull("q.io/a:abc.ok");
@@ -238,15 +151,9 @@ TEST_F(PullerTest, ACrashOfTheWorkerCostsThePullOnly) {
 }
 
 TEST_F(PullerTest, AMissingWorkerIsAnError) {
-  PullEnvironment environment;
+  PullEnvironment environment = Environment();
   environment.worker_path = "/nonexistent";
-  environment.staging_directory = directory_ / "staging";
-  environment.launcher = &launcher_;
-  environment.layers = layers_.get();
-  environment.images = images_.get();
-  environment.trash = trash_.get();
-  Puller puller(environment, 1, [](const ImagePtr&) {});
-  EXPECT_FALSE(puller.Pull(base::Context(), Plan("q.io/a:a.ok")).ok());
+  EXPECT_FALSE(MakePuller(environment, 1)->Pull(base::Context(), Plan("q.io/a:a.ok")).ok());
   ExpectNothingLeft();
 }
 

@@ -290,7 +290,28 @@ LayerStore::Claim LayerStore::ClaimFor(const std::string& pull, const std::strin
     entry.state = Entry::State::kFetching;
     entry.fetcher = pull;
   }
-  return entry.fetcher == pull ? Claim::kMine : Claim::kOther;
+  if (entry.fetcher == pull) {
+    return Claim::kMine;
+  }
+  if (const auto offer = offers_.find(entry.fetcher); offer != offers_.end()) {
+    offer->second->Set();
+  }
+  return Claim::kOther;
+}
+
+void LayerStore::OfferClaims(const std::string& pull, Event* wanted) {
+  base::MutexLock lock(&mutex_);
+  offers_[pull] = wanted;
+  for (const auto& [chain_id, entry] : entries_) {
+    if (entry.state == Entry::State::kFetching && entry.fetcher == pull && entry.pins > 1) {
+      wanted->Set();
+    }
+  }
+}
+
+void LayerStore::WithdrawOffer(const std::string& pull) {
+  base::MutexLock lock(&mutex_);
+  offers_.erase(pull);
 }
 
 void LayerStore::AddListener(Event* wake) {

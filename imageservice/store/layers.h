@@ -70,6 +70,10 @@ class LayerStore {
   // Pins the layer for `pull` and tells who fetches it. A claim that is the pull's own ends with
   // Commit or Release; then one of those who wait gets it. Waits while the layer is being deleted.
   Claim ClaimFor(const std::string& pull, const std::string& chain_id);
+  // While `pull` stands still: `wanted` is set once another pull wants a layer that `pull` has
+  // claimed, now or until WithdrawOffer.
+  void OfferClaims(const std::string& pull, Event* wanted);
+  void WithdrawOffer(const std::string& pull);
   // `wake` is set whenever a layer came or a claim became free, until RemoveListener.
   void AddListener(Event* wake);
   void RemoveListener(Event* wake);
@@ -128,6 +132,7 @@ class LayerStore {
   std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::vector<std::string>> owners_ ABSL_GUARDED_BY(mutex_);
   std::set<Event*> listeners_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Event*> offers_ ABSL_GUARDED_BY(mutex_);  // By the pull that stands still.
 };
 
 }  // namespace imageservice

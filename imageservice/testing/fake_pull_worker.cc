@@ -127,7 +127,28 @@ class FakeWorker {
     return absl::OkStatus();
   }
 
+  static void PassGate() {
+    const std::string gate = base::StrCat(std::getenv("FAKE_DIR"), "/gate");
+    base::UniqueFd opened(open(gate.c_str(), O_RDONLY | O_CLOEXEC));
+  }
+
+  // Stands still once, until the daemon says to go on.
+  absl::Status Stall() {
+    RETURN_IF_ERROR(Send(Stalled{absl::UnavailableError("pull it: HTTP 503")}));
+    ASSIGN_OR_RETURN(const DaemonMessage message, Receive());
+    Note("resumed");
+    return std::get_if<Resume>(&message) != nullptr ? absl::OkStatus()
+                                                    : absl::InternalError("no word to go on");
+  }
+
   absl::Status Fetch(size_t index) {
+    if (behaviour_ == "gate-stall") {
+      PassGate();
+      RETURN_IF_ERROR(Stall());
+    }
+    if (behaviour_ == "stall" && index + 1 == letters_.size()) {
+      RETURN_IF_ERROR(Stall());
+    }
     const std::string name = base::StrCat(index + 1);
     const std::string directory = base::StrCat(request_.staging_directory, "/", name);
     if (mkdir(directory.c_str(), 0755) != 0) {
@@ -148,8 +169,7 @@ class FakeWorker {
 
   absl::Status Misbehave(size_t index, const std::string& directory, LayerDone* done) {
     if (behaviour_ == "gate") {
-      const std::string gate = base::StrCat(std::getenv("FAKE_DIR"), "/gate");
-      base::UniqueFd opened(open(gate.c_str(), O_RDONLY | O_CLOEXEC));
+      PassGate();
     } else if (behaviour_ == "hang") {
       pause();
     } else if (behaviour_ == "crash" && index == letters_.size() - 1) {
