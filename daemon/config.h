@@ -57,7 +57,13 @@ struct Config {
   std::string registries_conf = "/etc/containers/registries.conf";
   std::string registries_conf_dir = "/etc/containers/registries.conf.d";
   std::vector<std::string> insecure_registries;
-  int64_t max_parallel_downloads = 3;
+  int64_t max_parallel_layers = 3;
+  int64_t max_parallel_pulls = 16;
+  int64_t max_parallel_ranges = 4;
+  int64_t pull_progress_timeout = 600;  // Seconds, as the next; 0: none.
+  int64_t pull_stall_timeout = 30;
+  int64_t pull_minimum_rate = 1024;  // Bytes per second.
+  std::string pull_cgroup;
 
   // [crisp.network]
   std::string network_dir = "/etc/cni/net.d";

@@ -39,6 +39,10 @@ absl::Status CheckCgroup(std::string_view text) {
              : Invalid(base::StrCat("\"", text, "\" is no cgroup of its own"));
 }
 
+absl::Status CheckOptionalCgroup(std::string_view text) {
+  return text.empty() ? absl::OkStatus() : CheckCgroup(text);
+}
+
 absl::Status CheckLogLevel(std::string_view text) { return base::ParseLogLevel(text).status(); }
 
 absl::Status CheckCgroupManager(std::string_view text) {
@@ -96,6 +100,17 @@ absl::Status CheckMessageSize(int64_t number) {
 absl::Status CheckPositive(int64_t number) {
   return number > 0 ? absl::OkStatus()
                     : Invalid(base::StrCat("want a number above 0, got ", number));
+}
+
+absl::Status CheckSmallCount(int64_t number) {
+  constexpr int64_t kMost = 1000;
+  return number > 0 && number <= kMost
+             ? absl::OkStatus()
+             : Invalid(base::StrCat("want 1 to ", kMost, ", got ", number));
+}
+
+absl::Status CheckNotNegative(int64_t number) {
+  return number >= 0 ? absl::OkStatus() : Invalid(base::StrCat("want 0 or more, got ", number));
 }
 
 absl::Status CheckPidsLimit(int64_t number) {
@@ -237,10 +252,46 @@ const ConfigKey<Config> kConfigKeys[] = {
      .flag = "insecure-registry",
      .check_text = CheckRegistry},
     {.table = kImage,
-     .name = "max_parallel_downloads",
-     .field = &Config::max_parallel_downloads,
-     .help = "Layers of one image that are fetched at the same time.",
+     .name = "max_parallel_layers",
+     .field = &Config::max_parallel_layers,
+     .help = "Layers of one image that are fetched and unpacked at the same time.",
+     .check_number = CheckSmallCount},
+    {.table = kImage,
+     .name = "max_parallel_pulls",
+     .field = &Config::max_parallel_pulls,
+     .help = "Images that are pulled at the same time; more wait for their turn.",
+     .check_number = CheckSmallCount},
+    {.table = kImage,
+     .name = "max_parallel_ranges",
+     .field = &Config::max_parallel_ranges,
+     .help =
+         "Connections that fetch pieces of one large layer when the registry is slower than this "
+         "machine. 1: never more than one.",
+     .check_number = CheckSmallCount},
+    {.table = kImage,
+     .name = "pull_progress_timeout",
+     .field = &Config::pull_progress_timeout,
+     .help = "Seconds without any progress after which a pull fails. 0: never.",
+     .check_number = CheckNotNegative},
+    {.table = kImage,
+     .name = "pull_stall_timeout",
+     .field = &Config::pull_stall_timeout,
+     .help =
+         "A transfer that brings less than pull_minimum_rate over so many seconds is given up, and "
+         "the next endpoint goes on where it stopped.",
      .check_number = CheckPositive},
+    {.table = kImage,
+     .name = "pull_minimum_rate",
+     .field = &Config::pull_minimum_rate,
+     .help = "Bytes per second below which a transfer counts as stalled.",
+     .check_number = CheckPositive},
+    {.table = kImage,
+     .name = "pull_cgroup",
+     .field = &Config::pull_cgroup,
+     .help = "A cgroup, relative to the root of each hierarchy, in which pulls run, in a group "
+             "\"crisp-pulls\" of their own: to limit their CPU, memory and I/O. Empty: with the "
+             "daemon's other helpers.",
+     .check_text = CheckOptionalCgroup},
 
     {.table = kNetwork,
      .name = "network_dir",

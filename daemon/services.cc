@@ -38,6 +38,21 @@ std::vector<std::string> ProxyEnvironment() {
   return environment;
 }
 
+// Of our own below the configured one; empty when none is configured.
+std::string PullCgroupOf(const Config& config) {
+  return config.pull_cgroup.empty() ? "" : base::StrCat(config.pull_cgroup, "/crisp-pulls");
+}
+
+// Makes a cgroup for our helpers, locks it against another daemon and ends what the last daemon's
+// helpers still do in it: nobody waits for them any more.
+absl::StatusOr<InstanceLock> TakeCgroup(const std::string& cgroup) {
+  RETURN_IF_ERROR(base::MakeCgroup(cgroup));
+  ASSIGN_OR_RETURN(InstanceLock lock,
+                   InstanceLock::AcquireDirectory(base::CgroupDirectories(cgroup).front()));
+  RETURN_IF_ERROR(base::KillCgroup(base::Context::Detached(absl::Seconds(30)), cgroup));
+  return lock;
+}
+
 imageservice::ImageConfig ImageOf(const Config& config) {
   imageservice::ImageConfig image;
   image.root = config.root;
@@ -50,7 +65,16 @@ imageservice::ImageConfig ImageOf(const Config& config) {
   }
   image.insecure_registries = config.insecure_registries;
   image.global_auth_file = config.global_auth_file;
-  image.max_parallel_layers = static_cast<int>(config.max_parallel_downloads);
+  image.limits.max_parallel_layers = static_cast<int>(config.max_parallel_layers);
+  image.limits.max_parallel_ranges = static_cast<int>(config.max_parallel_ranges);
+  image.limits.stall_timeout_seconds =
+      static_cast<int>(std::min<int64_t>(config.pull_stall_timeout, 3600));
+  image.limits.minimum_bytes_per_second = static_cast<uint64_t>(config.pull_minimum_rate);
+  image.max_parallel_pulls = static_cast<int>(config.max_parallel_pulls);
+  if (config.pull_progress_timeout > 0) {
+    image.progress_timeout = absl::Seconds(config.pull_progress_timeout);
+  }
+  image.worker_cgroup = PullCgroupOf(config);
   return image;
 }
 
@@ -149,7 +173,8 @@ std::string Services::PullsJson() const {
                      {"bytesDone", pull.bytes_done},
                      {"bytesTotal", pull.bytes_total},
                      {"layersDone", pull.layers_done},
-                     {"layersTotal", pull.layers_total}});
+                     {"layersTotal", pull.layers_total},
+                     {"stalled", pull.stalled}});
   }
   return base::DumpJson(pulls);
 }
@@ -157,11 +182,10 @@ std::string Services::PullsJson() const {
 absl::StatusOr<std::unique_ptr<Services>> BuildServices(const Config& config,
                                                         const base::Launcher& launcher) {
   auto services = std::make_unique<Services>();
-  RETURN_IF_ERROR(base::MakeCgroup(config.work_cgroup));
-  ASSIGN_OR_RETURN(services->work_cgroup, InstanceLock::AcquireDirectory(
-                                              base::CgroupDirectories(config.work_cgroup).front()));
-  // Runtime calls, plugins and pulls of the last daemon: nobody waits for them any more.
-  RETURN_IF_ERROR(base::KillCgroup(base::Context::Detached(absl::Seconds(30)), config.work_cgroup));
+  ASSIGN_OR_RETURN(services->work_cgroup, TakeCgroup(config.work_cgroup));
+  if (!config.pull_cgroup.empty()) {
+    ASSIGN_OR_RETURN(services->pull_cgroup, TakeCgroup(PullCgroupOf(config)));
+  }
   services->network = std::make_unique<network::PodNetwork>(NetworkOf(config), launcher);
   ASSIGN_OR_RETURN(services->image, ImageVerbs::Open(ImageOf(config), &launcher));
   ASSIGN_OR_RETURN(services->rootfs, imageservice::Rootfs::Open(config.root, config.runroot));

@@ -30,6 +30,7 @@ struct Services {
   Services& operator=(const Services&) = delete;
 
   std::optional<InstanceLock> work_cgroup;
+  std::optional<InstanceLock> pull_cgroup;
   // Each uses those above it.
   std::unique_ptr<network::PodNetwork> network;
   std::unique_ptr<ImageVerbs> image;

@@ -143,8 +143,9 @@ void ImageService::StartPuller(const base::Launcher* launcher) {
   environment.worker_environment = config_.worker_environment;
   environment.staging_directory = config_.root + "/staging";
   environment.platform = HostPlatform();
-  environment.limits.max_layer_bytes = config_.max_layer_bytes;
-  environment.limits.max_parallel_layers = config_.max_parallel_layers;
+  environment.limits = config_.limits;
+  environment.worker_cgroup = config_.worker_cgroup;
+  environment.progress_timeout = config_.progress_timeout;
   environment.launcher = launcher;
   environment.layers = layers_.get();
   environment.images = images_.get();

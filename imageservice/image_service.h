@@ -34,8 +34,9 @@ struct ImageConfig {
   std::vector<std::string> insecure_registries;  // Plain HTTP is allowed (registries_config.h).
   std::string global_auth_file;                  // An auth.json; empty: none.
   int max_parallel_pulls = 16;
-  int max_parallel_layers = 3;  // Of one pull.
-  uint64_t max_layer_bytes = uint64_t{64} << 30;
+  worker::Limits limits;                                       // Of one pull.
+  std::string worker_cgroup;                                   // As PullEnvironment's; it exists.
+  absl::Duration progress_timeout = absl::InfiniteDuration();  // Likewise.
 };
 
 // Thread-safe. Lists and ImageStatus answer from memory; PullImage and RemoveImage block their
