@@ -252,6 +252,20 @@ const ConfigKey<Config> kConfigKeys[] = {
      .flag = "insecure-registry",
      .check_text = CheckRegistry},
     {.table = kImage,
+<<<<<<< worktree
+     .name = "pinned_images",
+     .field = &Config::pinned_images,
+     .help =
+         "Images that the kubelet's garbage collection leaves alone: whole names "
+         "(\"REGISTRY/REPOSITORY:TAG\") in which * stands for any text, such as \"quay.io/app/*\" "
+         "or \"*pause*\". Pods need no pause image.",
+     .flag = "pinned-image",
+     .check_text = CheckNotEmpty},
+    {.table = kImage,
+     .name = "max_parallel_downloads",
+     .field = &Config::max_parallel_downloads,
+     .help = "Layers of one image that are fetched at the same time.",
+=======
      .name = "max_parallel_layers",
      .field = &Config::max_parallel_layers,
      .help = "Layers of one image that are fetched and unpacked at the same time.",
@@ -284,6 +298,7 @@ const ConfigKey<Config> kConfigKeys[] = {
      .name = "pull_minimum_rate",
      .field = &Config::pull_minimum_rate,
      .help = "Bytes per second below which a transfer counts as stalled.",
+>>>>>>> landed
      .check_number = CheckPositive},
     {.table = kImage,
      .name = "pull_cgroup",

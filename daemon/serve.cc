@@ -157,7 +157,8 @@ absl::Status Serve(const Config& config) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Services> services, BuildServices(config, launcher));
   const std::unique_ptr<grpc::Service> runtime =
       MakeRuntimeRpcs(services->runtime.get(), &dispatcher, &lanes, [services = services.get()] {
-        return std::map<std::string, std::string>{{"pulls", services->PullsJson()}};
+        return std::map<std::string, std::string>{{"pulls", services->PullsJson()},
+                                                  {"imageProblems", services->ImageProblemsJson()}};
       });
   const std::unique_ptr<grpc::Service> image =
       MakeImageRpcs(services->image.get(), &dispatcher, &lanes);

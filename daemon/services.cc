@@ -65,6 +65,10 @@ imageservice::ImageConfig ImageOf(const Config& config) {
   }
   image.insecure_registries = config.insecure_registries;
   image.global_auth_file = config.global_auth_file;
+<<<<<<< worktree
+  image.pinned_images = config.pinned_images;
+  image.max_parallel_layers = static_cast<int>(config.max_parallel_downloads);
+=======
   image.limits.max_parallel_layers = static_cast<int>(config.max_parallel_layers);
   image.limits.max_parallel_ranges = static_cast<int>(config.max_parallel_ranges);
   image.limits.stall_timeout_seconds =
@@ -75,6 +79,7 @@ imageservice::ImageConfig ImageOf(const Config& config) {
     image.progress_timeout = absl::Seconds(config.pull_progress_timeout);
   }
   image.worker_cgroup = PullCgroupOf(config);
+>>>>>>> landed
   return image;
 }
 
@@ -179,6 +184,10 @@ std::string Services::PullsJson() const {
   return base::DumpJson(pulls);
 }
 
+std::string Services::ImageProblemsJson() const {
+  return base::DumpJson(base::Json(image->problems()));
+}
+
 absl::StatusOr<std::unique_ptr<Services>> BuildServices(const Config& config,
                                                         const base::Launcher& launcher) {
   auto services = std::make_unique<Services>();
@@ -187,8 +196,9 @@ absl::StatusOr<std::unique_ptr<Services>> BuildServices(const Config& config,
     ASSIGN_OR_RETURN(services->pull_cgroup, TakeCgroup(PullCgroupOf(config)));
   }
   services->network = std::make_unique<network::PodNetwork>(NetworkOf(config), launcher);
-  ASSIGN_OR_RETURN(services->image, ImageVerbs::Open(ImageOf(config), &launcher));
   ASSIGN_OR_RETURN(services->rootfs, imageservice::Rootfs::Open(config.root, config.runroot));
+  ASSIGN_OR_RETURN(services->image,
+                   ImageVerbs::Open(ImageOf(config), &launcher, services->rootfs.get()));
   services->debts = std::make_unique<network::DetachDebts>(*services->network);
   ASSIGN_OR_RETURN(runtimeservice::ServiceConfig runtime, RuntimeOf(config, launcher));
   ASSIGN_OR_RETURN(services->runtime,

@@ -33,8 +33,8 @@ struct Services {
   std::optional<InstanceLock> pull_cgroup;
   // Each uses those above it.
   std::unique_ptr<network::PodNetwork> network;
-  std::unique_ptr<ImageVerbs> image;
   std::unique_ptr<imageservice::Rootfs> rootfs;
+  std::unique_ptr<ImageVerbs> image;
   std::unique_ptr<network::DetachDebts> debts;
   std::unique_ptr<RuntimeVerbs> runtime;
 
@@ -44,6 +44,8 @@ struct Services {
 
   // The pulls under way as JSON, for `crisp status`.
   std::string PullsJson() const;
+  // What is damaged in the image store, likewise.
+  std::string ImageProblemsJson() const;
 };
 
 // Ends what the last daemon's helpers still do, builds everything and recovers; serving starts when

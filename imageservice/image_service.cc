@@ -14,6 +14,7 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "imageservice/credentials.h"
+#include "imageservice/pinned_images.h"
 #include "imageservice/pull_plan.h"
 #include "imageservice/reference.h"
 
@@ -60,16 +61,6 @@ void SetUser(const std::string& user, cri::Image* image) {
   }
 }
 
-cri::Image ToCri(const Image& image) {
-  cri::Image message;
-  message.set_id(image.id);
-  *message.mutable_repo_tags() = {image.tags.begin(), image.tags.end()};
-  *message.mutable_repo_digests() = {image.digests.begin(), image.digests.end()};
-  message.set_size(image.bytes);
-  SetUser(image.config.user, &message);
-  return message;
-}
-
 // "repository@digest" of the repository the image was asked for by, or any, or the id.
 std::string RefOf(const Image& image, const std::vector<Reference>& names) {
   for (const Reference& name : names) {
@@ -89,18 +80,20 @@ absl::StatusOr<std::string> NameIn(const cri::ImageSpec& spec) {
   return spec.image();
 }
 
-void AddFilesystem(const std::string& root, const LayerStore::Usage& usage,
+void AddFilesystem(const std::string& root, const WritableUsage::Sample& sample,
                    cri::FilesystemUsage* filesystem) {
-  filesystem->set_timestamp(absl::ToUnixNanos(absl::Now()));
+  filesystem->set_timestamp(absl::ToUnixNanos(sample.measured));
   filesystem->mutable_fs_id()->set_mountpoint(root);
-  filesystem->mutable_used_bytes()->set_value(usage.bytes);
-  filesystem->mutable_inodes_used()->set_value(usage.inodes);
+  filesystem->mutable_used_bytes()->set_value(sample.used.bytes);
+  filesystem->mutable_inodes_used()->set_value(sample.used.inodes);
 }
 
 }  // namespace
 
-ImageService::ImageService(ImageConfig config)
-    : config_(std::move(config)), gc_(std::make_unique<base::Lane>("image-gc", 2, 4096)) {}
+ImageService::ImageService(ImageConfig config, const Rootfs* rootfs)
+    : config_(std::move(config)),
+      rootfs_(rootfs),
+      gc_(std::make_unique<base::Lane>("image-gc", 2, 4096)) {}
 
 ImageService::~ImageService() {
   puller_.reset();
@@ -108,13 +101,11 @@ ImageService::~ImageService() {
 }
 
 absl::StatusOr<std::unique_ptr<ImageService>> ImageService::Open(ImageConfig config,
-                                                                 const base::Launcher* launcher) {
-  std::unique_ptr<ImageService> service(new ImageService(std::move(config)));
+                                                                 const base::Launcher* launcher,
+                                                                 const Rootfs* rootfs) {
+  std::unique_ptr<ImageService> service(new ImageService(std::move(config), rootfs));
   RETURN_IF_ERROR(base::Annotate(service->OpenStores(), "open the image store"));
   service->StartPuller(launcher);
-  for (const std::string& problem : service->problems_) {
-    base::LogError("image store: ", problem);
-  }
   if (const auto loaded = service->ReloadRegistries(); !loaded.ok()) {
     base::LogError("pulls will fail: ", base::ToStd(loaded.status().message()));
   }
@@ -153,6 +144,19 @@ void ImageService::StartPuller(const base::Launcher* launcher) {
   puller_ = std::make_unique<Puller>(
       std::move(environment), config_.max_parallel_pulls,
       [this](const ImagePtr& image) { MakeDurableLater(image->chain_ids, {image->id}); });
+}
+
+cri::Image ImageService::ToCri(const Image& image) const {
+  cri::Image message;
+  message.set_id(image.id);
+  *message.mutable_repo_tags() = {image.tags.begin(), image.tags.end()};
+  *message.mutable_repo_digests() = {image.digests.begin(), image.digests.end()};
+  message.set_size(image.bytes);
+  SetUser(image.config.user, &message);
+  message.set_pinned(IsPinned(config_.pinned_images, image.tags) ||
+                     IsPinned(config_.pinned_images, image.digests) ||
+                     IsPinned(config_.pinned_images, {image.id}));
+  return message;
 }
 
 void ImageService::ReleaseUnused() { layers_->ReleaseUnused(); }
@@ -237,16 +241,21 @@ absl::StatusOr<cri::RemoveImageResponse> ImageService::RemoveImage(
 
 absl::StatusOr<cri::ImageFsInfoResponse> ImageService::ImageFsInfo(const base::Context&,
                                                                    const cri::ImageFsInfoRequest&) {
-  const LayerStore::Usage usage = layers_->usage();
   cri::ImageFsInfoResponse response;
-  AddFilesystem(config_.root, usage, response.add_image_filesystems());
-  AddFilesystem(config_.root, usage, response.add_container_filesystems());
+  AddFilesystem(config_.root, {.used = layers_->usage(), .measured = absl::Now()},
+                response.add_image_filesystems());
+  const WritableUsage::Sample nothing = {.used = {}, .measured = absl::Now()};
+  AddFilesystem(config_.root, rootfs_ == nullptr ? nothing : rootfs_->TotalUsage(),
+                response.add_container_filesystems());
   return response;
 }
 
 absl::StatusOr<ContainerImage> ImageService::Acquire(const std::string& reference,
                                                      const std::string& owner) {
   ASSIGN_OR_RETURN(const ImagePtr image, Find(reference));
+  if (image != nullptr) {
+    RETURN_IF_ERROR(images_->CheckLayers(image->id));
+  }
   if (image == nullptr || !layers_->PinPresent("container/" + owner, image->chain_ids)) {
     return absl::NotFoundError(base::StrCat("image ", reference, " is not here"));
   }

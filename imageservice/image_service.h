@@ -14,8 +14,10 @@
 #include "imageservice/image.h"
 #include "imageservice/puller.h"
 #include "imageservice/registries_config.h"
+#include "imageservice/rootfs.h"
 #include "imageservice/store/images.h"
 #include "imageservice/store/layers.h"
+#include "imageservice/store/problems.h"
 #include "imageservice/store/trash.h"
 #include "proto/cri.h"
 
@@ -33,6 +35,7 @@ struct ImageConfig {
                                                       "/etc/docker/certs.d"};
   std::vector<std::string> insecure_registries;  // Plain HTTP is allowed (registries_config.h).
   std::string global_auth_file;                  // An auth.json; empty: none.
+  std::vector<std::string> pinned_images;        // Patterns (pinned_images.h).
   int max_parallel_pulls = 16;
   worker::Limits limits;                                       // Of one pull.
   std::string worker_cgroup;                                   // As PullEnvironment's; it exists.
@@ -44,10 +47,12 @@ struct ImageConfig {
 class ImageService : public ImageSource {
  public:
   // Loads and repairs what is below the root, and ends what an earlier daemon left half done. Pulls
-  // and deletions run on lanes of the service's own. `launcher` must outlive it. Only what makes
-  // the store unusable as a whole is an error; damaged images are in problems().
+  // and deletions run on lanes of the service's own. `launcher` must outlive it, and `rootfs` too,
+  // if there is one: it says what containers write. Only what makes the store unusable as a whole
+  // is an error; damaged images are in problems().
   static absl::StatusOr<std::unique_ptr<ImageService>> Open(ImageConfig config,
-                                                            const base::Launcher* launcher);
+                                                            const base::Launcher* launcher,
+                                                            const Rootfs* rootfs = nullptr);
   // Cancels the pulls and finishes deletions.
   ~ImageService() override;
 
@@ -69,7 +74,8 @@ class ImageService : public ImageSource {
   // containers use stay until these go.
   absl::StatusOr<cri::RemoveImageResponse> RemoveImage(const base::Context& ctx,
                                                        const cri::RemoveImageRequest& request);
-  // By the numbers counted at the pulls. Containers live on the same file system.
+  // Layers by the numbers counted at the pulls, containers by Rootfs::TotalUsage; what is still
+  // being unlinked counts. Both live on one file system. Walks no tree.
   absl::StatusOr<cri::ImageFsInfoResponse> ImageFsInfo(const base::Context& ctx,
                                                        const cri::ImageFsInfoRequest& request);
 
@@ -80,11 +86,11 @@ class ImageService : public ImageSource {
 
   // The pulls that are running, for `crisp status`.
   std::vector<PullProgress> Progress() const { return puller_->Progress(); }
-  // What was found damaged at the start, in words.
-  const std::vector<std::string>& problems() const { return problems_; }
+  // What was found damaged and no pull has repaired since, in words.
+  std::vector<std::string> problems() const { return problems_.List(); }
 
  private:
-  explicit ImageService(ImageConfig config);
+  ImageService(ImageConfig config, const Rootfs* rootfs);
   absl::Status OpenStores();
   void StartPuller(const base::Launcher* launcher);
   // Re-reads registries.conf; lookups between two calls use what the last good one read.
@@ -97,8 +103,11 @@ class ImageService : public ImageSource {
                            const std::vector<std::string>& image_ids);
   void MakeDurableLater(std::vector<std::string> chain_ids, std::vector<std::string> image_ids);
 
+  cri::Image ToCri(const Image& image) const;
+
   const ImageConfig config_;
-  std::vector<std::string> problems_;
+  const Rootfs* const rootfs_;  // Null: nobody counts containers.
+  Problems problems_;
   // Made in this order; the lane's tasks use the stores, and pulls use all of it.
   std::unique_ptr<base::Lane> gc_;
   std::unique_ptr<Trash> trash_;

@@ -4,9 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "base/files.h"
 #include "base/mounts.h"
 #include "base/status_macros.h"
@@ -48,6 +50,7 @@ absl::StatusOr<std::unique_ptr<Rootfs>> Rootfs::Open(std::string root, std::stri
   ASSIGN_OR_RETURN(rootfs->trash_,
                    Trash::Open(rootfs->root_ + "/trash-containers", rootfs->gc_.get()));
   RETURN_IF_ERROR(base::MakeDirectories(rootfs->root_ + "/empty", 0755));
+  rootfs->usage_ = std::make_unique<WritableUsage>(rootfs->root_ + "/containers");
   return rootfs;
 }
 
@@ -67,7 +70,7 @@ absl::StatusOr<std::string> Rootfs::Prepare(const base::Context& ctx,
   const std::string target = TargetOf(container);
   const std::string what = base::StrCat("root file system of container ", container.str());
   RETURN_IF_ERROR(base::Annotate(base::Unmount(target), what));
-  RETURN_IF_ERROR(base::Annotate(trash_->Discard(directory).status(), what));
+  RETURN_IF_ERROR(base::Annotate(Discard(container).status(), what));
 
   base::Overlay overlay;
   for (auto chain_id = chain_ids.rbegin(); chain_id != chain_ids.rend(); ++chain_id) {
@@ -80,6 +83,8 @@ absl::StatusOr<std::string> Rootfs::Prepare(const base::Context& ctx,
   overlay.work = directory + "/work";
   // A layer's content must not be able to point to other files of the store.
   overlay.options = {{"metacopy", "off"}, {"index", "off"}};
+  RETURN_IF_ERROR(base::Annotate(base::MakeDirectories(directory, 0700), what));
+  usage_->Begin(container.str());  // While it is empty.
   RETURN_IF_ERROR(base::Annotate(MakeWritable(directory, overlay.lower.front()), what));
   RETURN_IF_ERROR(base::Annotate(base::MakeDirectories(target, 0700), what));
   RETURN_IF_ERROR(base::Annotate(Mount(std::move(overlay), target), what));
@@ -109,12 +114,35 @@ absl::Status Rootfs::Remove(const base::Context& ctx, const base::ContainerId& c
   if (rmdir(target.c_str()) != 0 && errno != ENOENT) {
     return base::ErrnoStatus(errno, base::StrCat("remove ", target));
   }
-  absl::StatusOr<Trash::Removal> removal = trash_->Discard(DirectoryOf(container));
+  absl::StatusOr<Trash::Removal> removal = Discard(container);
   if (!removal.ok()) {
     return base::Annotate(removal.status(), what);
   }
   Trash::Wait(ctx, {*std::move(removal)});
   return absl::OkStatus();
+}
+
+absl::StatusOr<Trash::Removal> Rootfs::Discard(const base::ContainerId& container) {
+  return trash_->Discard(DirectoryOf(container), usage_->End(container.str()));
+}
+
+std::optional<WritableUsage::Sample> Rootfs::Usage(const base::ContainerId& container) const {
+  return usage_->Of(container.str());
+}
+
+WritableUsage::Sample Rootfs::TotalUsage() const {
+  WritableUsage::Sample total = {.used = {}, .measured = absl::Now()};
+  const absl::StatusOr<std::vector<base::ContainerId>> containers = List();
+  if (containers.ok()) {
+    for (const base::ContainerId& container : *containers) {
+      if (const auto sample = Usage(container)) {
+        total.used += sample->used;
+        total.measured = std::min(total.measured, sample->measured);
+      }
+    }
+  }
+  total.used += trash_->pending();
+  return total;
 }
 
 absl::StatusOr<std::vector<base::ContainerId>> Rootfs::List() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "base/id.h"
 #include "base/lane.h"
 #include "imageservice/store/trash.h"
+#include "imageservice/store/writable_usage.h"
 
 namespace imageservice {
 
@@ -32,6 +34,13 @@ class Rootfs {
   // of the context's time, the rest in the background. OK if there is nothing.
   absl::Status Remove(const base::Context& ctx, const base::ContainerId& container);
 
+  // What a container has written, and when that was right; nothing when it is not known yet, or
+  // there is no such container. Cheap (writable_usage.h).
+  std::optional<WritableUsage::Sample> Usage(const base::ContainerId& container) const;
+  // The same for all containers together, with what is still being unlinked. Right at the time of
+  // the oldest sample; containers not measured yet are missing.
+  WritableUsage::Sample TotalUsage() const;
+
   // The containers that have a writable directory: those without a record are to be removed.
   absl::StatusOr<std::vector<base::ContainerId>> List() const;
 
@@ -39,6 +48,7 @@ class Rootfs {
   Rootfs(std::string root, std::string run_root);
   std::string DirectoryOf(const base::ContainerId& container) const;
   std::string TargetOf(const base::ContainerId& container) const;
+  absl::StatusOr<Trash::Removal> Discard(const base::ContainerId& container);
   // Makes the writable directories, with the image's root folder as the model of the new root.
   absl::Status MakeWritable(const std::string& directory, const std::string& top_layer) const;
 
@@ -46,6 +56,7 @@ class Rootfs {
   const std::string run_root_;
   std::unique_ptr<base::Lane> gc_;
   std::unique_ptr<Trash> trash_;
+  std::unique_ptr<WritableUsage> usage_;
 };
 
 }  // namespace imageservice

@@ -15,6 +15,10 @@ namespace {
 using crisp::state::ImageRecord;
 
 std::string OwnerOf(const std::string& id) { return "image/" + id; }
+std::string ObjectName(const std::string& id) { return "image " + id; }
+
+// How messages call it.
+std::string NameOf(const Image& image) { return image.tags.empty() ? image.id : image.tags[0]; }
 
 template <typename Repeated>
 std::vector<std::string> Strings(const Repeated& field) {
@@ -61,6 +65,11 @@ void AddMissing(const std::vector<std::string>& names,
   }
 }
 
+void AddLayerProblem(const Image& image, Problems* problems) {
+  problems->Add(ObjectName(image.id), base::StrCat("a layer of ", NameOf(image),
+                                                   " is damaged; the next pull repairs it"));
+}
+
 ImagePtr Without(const ImagePtr& image, const std::vector<std::string>& tags) {
   auto changed = std::make_shared<Image>(*image);
   std::erase_if(changed->tags, [&](const std::string& tag) { return Contains(tags, tag); });
@@ -99,25 +108,25 @@ ImageStore::Turn::~Turn() {
 absl::StatusOr<std::unique_ptr<ImageStore>> ImageStore::Open(const std::string& root,
                                                              const std::string& boot_id,
                                                              LayerStore* layers,
-                                                             std::vector<std::string>* problems) {
+                                                             Problems* problems) {
   const std::string records = root + "/records/images";
   ASSIGN_OR_RETURN(base::RecordStore written,
                    base::RecordStore::Open(records, base::Durability::kVolatile));
   ASSIGN_OR_RETURN(base::RecordStore synced,
                    base::RecordStore::Open(records, base::Durability::kDurable));
   std::unique_ptr<ImageStore> store(
-      new ImageStore(boot_id, layers, std::move(written), std::move(synced)));
-  RETURN_IF_ERROR(store->Load(problems));
+      new ImageStore(boot_id, layers, problems, std::move(written), std::move(synced)));
+  RETURN_IF_ERROR(store->Load());
   return store;
 }
 
-absl::Status ImageStore::Load(std::vector<std::string>* problems) {
+absl::Status ImageStore::Load() {
   ASSIGN_OR_RETURN(const base::RecordStore::Loaded loaded, synced_.Load());
   for (const std::string& name : loaded.damaged) {
-    problems->push_back(base::StrCat("the record of image ", name, " was damaged"));
+    problems_->Add(ObjectName(name), "its record is damaged; the next pull repairs it");
   }
   for (const auto& [name, bytes] : loaded.records) {
-    ASSIGN_OR_RETURN(const bool good, LoadOne(name, bytes, problems));
+    ASSIGN_OR_RETURN(const bool good, LoadOne(name, bytes));
     if (!good) {
       RETURN_IF_ERROR(synced_.SetAside(name));
     }
@@ -127,11 +136,10 @@ absl::Status ImageStore::Load(std::vector<std::string>* problems) {
 }
 
 // Whether the record may stay where it is.
-absl::StatusOr<bool> ImageStore::LoadOne(const std::string& name, const std::string& bytes,
-                                         std::vector<std::string>* problems) {
+absl::StatusOr<bool> ImageStore::LoadOne(const std::string& name, const std::string& bytes) {
   ImageRecord record;
   if (!record.ParseFromString(bytes) || record.id() != name || !base::CheckHex64(name).ok()) {
-    problems->push_back(base::StrCat("the record of image ", name, " made no sense"));
+    problems_->Add(ObjectName(name), "its record makes no sense; the next pull repairs it");
     return false;
   }
   if (!record.boot_id().empty() && record.boot_id() != boot_id_) {
@@ -140,9 +148,7 @@ absl::StatusOr<bool> ImageStore::LoadOne(const std::string& name, const std::str
     return true;
   }
   if (!layers_->PinPresent(OwnerOf(name), Strings(record.chain_ids()))) {
-    problems->push_back(base::StrCat("a layer of image ", name, " (",
-                                     record.tags().empty() ? "untagged" : record.tags(0),
-                                     ") was missing"));
+    AddLayerProblem(*FromRecord(record), problems_);
     return false;
   }
   base::MutexLock lock(&mutex_);
@@ -242,10 +248,10 @@ absl::StatusOr<ImagePtr> ImageStore::Commit(ImageRecord record) {
   const bool durable = before != nullptr && before->durable;
   record.set_boot_id(durable ? "" : boot_id_);
   record.set_pulled_at(absl::ToUnixNanos(absl::Now()));
-  if (before != nullptr) {
-    AddMissing(before->tags, record.mutable_tags());
-    AddMissing(before->digests, record.mutable_digests());
-  }
+  const Image none;
+  const Image& known = before != nullptr ? *before : none;
+  AddMissing(known.tags, record.mutable_tags());
+  AddMissing(known.digests, record.mutable_digests());
   if (!layers_->PinPresent(OwnerOf(record.id()), Strings(record.chain_ids()))) {
     return absl::InternalError(base::StrCat("image ", record.id(), ": a layer is not present"));
   }
@@ -257,6 +263,7 @@ absl::StatusOr<ImagePtr> ImageStore::Commit(ImageRecord record) {
   }
   ImagePtr image = FromRecord(record);
   Publish(image);
+  problems_->Resolve(ObjectName(image->id));
   if (durable) {
     RETURN_IF_ERROR(RewriteRobbed());
   }
@@ -328,6 +335,46 @@ absl::StatusOr<std::vector<Trash::Removal>> ImageStore::Remove(const std::string
     robbed_.erase(id);
   }
   return layers_->Release(OwnerOf(id));
+}
+
+absl::Status ImageStore::CheckLayers(const std::string& id) {
+  const ImagePtr image = FindById(id);
+  if (image == nullptr) {
+    return absl::OkStatus();
+  }
+  layers_->DropDamaged(image->chain_ids);
+  const auto lost =
+      std::find_if(image->chain_ids.begin(), image->chain_ids.end(),
+                   [&](const std::string& layer) { return !layers_->IsPresent(layer); });
+  if (lost == image->chain_ids.end()) {
+    return absl::OkStatus();
+  }
+  DropIncomplete();
+  return absl::NotFoundError(base::StrCat("image ", NameOf(*image), " is damaged: layer ", *lost,
+                                          " is missing on disk; pull the image again"));
+}
+
+// Sets aside the images that have lost a layer.
+void ImageStore::DropIncomplete() {
+  Turn turn(this);
+  for (const ImagePtr& image : List()) {
+    const bool complete =
+        std::all_of(image->chain_ids.begin(), image->chain_ids.end(),
+                    [&](const std::string& layer) { return layers_->IsPresent(layer); });
+    if (complete) {
+      continue;
+    }
+    AddLayerProblem(*image, problems_);
+    if (const absl::Status status = synced_.SetAside(image->id); !status.ok()) {
+      base::LogError(base::ToStd(status.message()));  // The next start finds it damaged again.
+    }
+    {
+      base::MutexLock lock(&mutex_);
+      images_.erase(image->id);
+      robbed_.erase(image->id);
+    }
+    layers_->Release(OwnerOf(image->id));
+  }
 }
 
 absl::Status ImageStore::MarkDurable(const std::string& id) {

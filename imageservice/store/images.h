@@ -15,6 +15,7 @@
 #include "imageservice/image.h"
 #include "imageservice/reference.h"
 #include "imageservice/store/layers.h"
+#include "imageservice/store/problems.h"
 #include "proto/state.pb.h"
 
 namespace imageservice {
@@ -42,10 +43,10 @@ class ImageStore {
   // Loads the records and pins their layers in `layers`, which must outlive the store. Images that
   // another boot left before they were durable are dropped; an image whose record is damaged or
   // whose layers are gone is set aside, described in `problems`, and does not hinder the others.
+  // `problems` must outlive the store too.
   static absl::StatusOr<std::unique_ptr<ImageStore>> Open(const std::string& root,
                                                           const std::string& boot_id,
-                                                          LayerStore* layers,
-                                                          std::vector<std::string>* problems);
+                                                          LayerStore* layers, Problems* problems);
 
   // All images, by id.
   std::vector<ImagePtr> List() const;
@@ -66,6 +67,11 @@ class ImageStore {
   // none.
   absl::StatusOr<std::vector<Trash::Removal>> Remove(const std::string& id);
 
+  // Looks at the layers of an image (LayerStore::DropDamaged). If one is damaged, every image that
+  // has it is set aside with its names, so that its next pull repairs it, and the result is
+  // NOT_FOUND, naming the layer.
+  absl::Status CheckLayers(const std::string& id);
+
   // Marks an image as durable, provided its layers are. Does nothing if it is gone.
   absl::Status MarkDurable(const std::string& id);
   // Images of this boot still waiting for a syncfs.
@@ -84,16 +90,17 @@ class ImageStore {
     ImageStore* const store_;
   };
 
-  ImageStore(std::string boot_id, LayerStore* layers, base::RecordStore written,
+  ImageStore(std::string boot_id, LayerStore* layers, Problems* problems, base::RecordStore written,
              base::RecordStore synced)
       : boot_id_(std::move(boot_id)),
         layers_(layers),
+        problems_(problems),
         written_(std::move(written)),
         synced_(std::move(synced)) {}
 
-  absl::Status Load(std::vector<std::string>* problems);
-  absl::StatusOr<bool> LoadOne(const std::string& name, const std::string& bytes,
-                               std::vector<std::string>* problems);
+  absl::Status Load();
+  absl::StatusOr<bool> LoadOne(const std::string& name, const std::string& bytes);
+  void DropIncomplete();
   void SettleTags();
   absl::Status Write(const crisp::state::ImageRecord& record) const;
   absl::Status RewriteRobbed();
@@ -102,6 +109,7 @@ class ImageStore {
 
   const std::string boot_id_;
   LayerStore* const layers_;
+  Problems* const problems_;
   const base::RecordStore written_;  // The same directory twice: without fsync and with it.
   const base::RecordStore synced_;
 

@@ -32,11 +32,11 @@ class ImageStoreTest : public ::testing::Test {
   }
   void Start(const std::string& boot_id) {
     Stop();
-    problems_.clear();
+    problems_ = std::make_unique<Problems>();
     lane_ = std::make_unique<base::Lane>("gc", 2, 100);
     trash_ = Trash::Open(directory_ / "trash", lane_.get()).value();
-    layers_ = LayerStore::Open(directory_.path(), boot_id, trash_.get(), &problems_).value();
-    auto images = ImageStore::Open(directory_.path(), boot_id, layers_.get(), &problems_);
+    layers_ = LayerStore::Open(directory_.path(), boot_id, trash_.get(), problems_.get()).value();
+    auto images = ImageStore::Open(directory_.path(), boot_id, layers_.get(), problems_.get());
     ASSERT_TRUE(images.ok()) << images.status();
     images_ = *std::move(images);
   }
@@ -82,7 +82,7 @@ class ImageStoreTest : public ::testing::Test {
   testing::TempDirectory directory_;
   std::unique_ptr<base::Lane> lane_;
   std::unique_ptr<Trash> trash_;
-  std::vector<std::string> problems_;
+  std::unique_ptr<Problems> problems_;
   std::unique_ptr<LayerStore> layers_;
   std::unique_ptr<ImageStore> images_;
 };
@@ -96,7 +96,7 @@ TEST_F(ImageStoreTest, AnImageIsThereAfterARestart) {
   EXPECT_EQ(image->config.user, "7");
   EXPECT_THAT(image->chain_ids, ElementsAre(Hex('a')));
   EXPECT_EQ(images_->Read(Hex('1'))->config(), "{}");
-  EXPECT_THAT(problems_, IsEmpty());
+  EXPECT_THAT(problems_->List(), IsEmpty());
   layers_->ReleaseUnused();
   EXPECT_TRUE(layers_->IsPresent(Hex('a'))) << "the loaded image pins it";
 }
@@ -120,7 +120,7 @@ TEST_F(ImageStoreTest, ARecordCutAnywhereIsSetAsideAndTheOthersStay) {
         base::ReplaceFile(path, whole.substr(0, size), 0600, base::Durability::kVolatile).ok());
     Start("boot-1");
     EXPECT_THAT(images_->List(), SizeIs(1)) << size;
-    EXPECT_THAT(problems_, SizeIs(1)) << size;
+    EXPECT_THAT(problems_->List(), SizeIs(1)) << size;
   }
 }
 
@@ -130,7 +130,7 @@ TEST_F(ImageStoreTest, ARecordUnderAWrongNameIsSetAside) {
   ASSERT_EQ(rename((records + Hex('1')).c_str(), (records + Hex('2')).c_str()), 0);
   Start("boot-1");
   EXPECT_THAT(images_->List(), IsEmpty());
-  EXPECT_THAT(problems_, SizeIs(1));
+  EXPECT_THAT(problems_->List(), SizeIs(1));
   EXPECT_TRUE(base::Exists(records + "corrupt/" + Hex('2')));
 }
 
@@ -141,7 +141,7 @@ TEST_F(ImageStoreTest, AnImageWhoseLayerVanishedDoesNotHinderTheOthers) {
   Start("boot-1");
   EXPECT_THAT(TagsOf('1'), ElementsAre("absent"));
   EXPECT_THAT(TagsOf('2'), ElementsAre("q.io/b:t"));
-  EXPECT_THAT(problems_, SizeIs(2)) << "the layer and the image";
+  EXPECT_THAT(problems_->List(), SizeIs(2)) << "the layer and the image";
 }
 
 TEST_F(ImageStoreTest, AnotherBootDropsWhatWasNotDurable) {
@@ -152,7 +152,7 @@ TEST_F(ImageStoreTest, AnotherBootDropsWhatWasNotDurable) {
   Start("boot-2");
   EXPECT_THAT(TagsOf('1'), ElementsAre("q.io/a:t"));
   EXPECT_THAT(TagsOf('2'), ElementsAre("absent"));
-  EXPECT_THAT(problems_, IsEmpty());
+  EXPECT_THAT(problems_->List(), IsEmpty());
 }
 
 TEST_F(ImageStoreTest, AnImageIsNotDurableBeforeItsLayers) {

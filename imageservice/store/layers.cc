@@ -1,10 +1,12 @@
 #include "imageservice/store/layers.h"
 
+#include <dirent.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <memory>
 
 #include "base/files.h"
 #include "base/id.h"
@@ -18,10 +20,23 @@ namespace {
 
 using crisp::state::LayerRecord;
 
-bool IsDirectory(const std::string& path) {
-  struct stat info;
-  return lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+bool IsEmptyDirectory(const std::string& path) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> listing(opendir(path.c_str()), closedir);
+  if (listing == nullptr) {
+    return false;
+  }
+  while (const dirent* entry = readdir(listing.get())) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") {
+      return false;
+    }
+  }
+  return true;
 }
+
+std::string ObjectName(const std::string& chain_id) { return "layer " + chain_id; }
+
+constexpr char kGone[] = "its directory is missing or was emptied";
 
 LayerInfo FromRecord(const LayerRecord& record) {
   return {.chain_id = record.chain_id(),
@@ -46,8 +61,7 @@ std::string Serialized(const LayerInfo& info, const std::string& boot_id) {
 
 absl::StatusOr<std::unique_ptr<LayerStore>> LayerStore::Open(const std::string& root,
                                                              const std::string& boot_id,
-                                                             Trash* trash,
-                                                             std::vector<std::string>* problems) {
+                                                             Trash* trash, Problems* problems) {
   const std::string directory = root + "/layers";
   const std::string records = root + "/records/layers";
   // Set-user-ID files lie in the layers: nobody else may walk in.
@@ -57,43 +71,53 @@ absl::StatusOr<std::unique_ptr<LayerStore>> LayerStore::Open(const std::string& 
   ASSIGN_OR_RETURN(base::RecordStore synced,
                    base::RecordStore::Open(records, base::Durability::kDurable));
   std::unique_ptr<LayerStore> store(
-      new LayerStore(directory, boot_id, trash, std::move(written), std::move(synced)));
-  RETURN_IF_ERROR(store->Load(problems));
+      new LayerStore(directory, boot_id, trash, problems, std::move(written), std::move(synced)));
+  RETURN_IF_ERROR(store->Load());
   RETURN_IF_ERROR(store->SweepDirectories());
   return store;
 }
 
-absl::Status LayerStore::Load(std::vector<std::string>* problems) {
+absl::Status LayerStore::Load() {
   ASSIGN_OR_RETURN(const base::RecordStore::Loaded loaded, synced_.Load());
   for (const std::string& name : loaded.damaged) {
-    problems->push_back(base::StrCat("the record of layer ", name, " was damaged"));
+    problems_->Add(ObjectName(name), "its record is damaged");
   }
   for (const auto& [name, bytes] : loaded.records) {
-    LayerRecord record;
-    if (!record.ParseFromString(bytes) || record.chain_id() != name ||
-        !base::CheckHex64(name).ok()) {
-      problems->push_back(base::StrCat("the record of layer ", name, " made no sense"));
-      RETURN_IF_ERROR(synced_.SetAside(name));
-      continue;
-    }
-    const bool durable = record.boot_id().empty();
-    if (!durable && record.boot_id() != boot_id_) {
-      base::LogWarning("layer ", name, ": dropped, the last boot ended before it was durable");
-      RETURN_IF_ERROR(synced_.Delete(name));
-      continue;
-    }
-    if (!IsDirectory(PathOf(name))) {
-      problems->push_back(base::StrCat("the directory of layer ", name, " was missing"));
-      RETURN_IF_ERROR(synced_.Delete(name));
-      continue;
-    }
-    base::MutexLock lock(&mutex_);
-    Entry& entry = entries_[name];
-    entry.state = Entry::State::kPresent;
-    entry.info = FromRecord(record);
-    entry.durable = durable;
+    RETURN_IF_ERROR(LoadOne(name, bytes));
   }
   return absl::OkStatus();
+}
+
+absl::Status LayerStore::LoadOne(const std::string& name, const std::string& bytes) {
+  LayerRecord record;
+  if (!record.ParseFromString(bytes) || record.chain_id() != name || !base::CheckHex64(name).ok()) {
+    problems_->Add(ObjectName(name), "its record makes no sense");
+    return synced_.SetAside(name);
+  }
+  const bool durable = record.boot_id().empty();
+  if (!durable && record.boot_id() != boot_id_) {
+    base::LogWarning("layer ", name, ": dropped, the last boot ended before it was durable");
+    return synced_.Delete(name);
+  }
+  const LayerInfo info = FromRecord(record);
+  if (!IsIntact(info)) {
+    problems_->Add(ObjectName(name), kGone);
+    return synced_.Delete(name);
+  }
+  base::MutexLock lock(&mutex_);
+  Entry& entry = entries_[name];
+  entry.state = Entry::State::kPresent;
+  entry.info = info;
+  entry.durable = durable;
+  return absl::OkStatus();
+}
+
+// A directory that is there and, if something was unpacked into it, not empty.
+bool LayerStore::IsIntact(const LayerInfo& info) const {
+  const std::string path = PathOf(info.chain_id);
+  struct stat found;
+  return lstat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode) &&
+         (info.inodes < 2 || !IsEmptyDirectory(path));
 }
 
 absl::Status LayerStore::SweepDirectories() {
@@ -116,26 +140,56 @@ std::string LayerStore::PathOf(const std::string& chain_id) const {
   return directory_ + "/" + chain_id;
 }
 
-LayerStore::Usage LayerStore::usage() const {
-  base::MutexLock lock(&mutex_);
-  Usage usage;
-  for (const auto& [chain_id, entry] : entries_) {
-    if (entry.state == Entry::State::kPresent) {
-      usage.bytes += entry.info.bytes;
-      usage.inodes += entry.info.inodes;
+std::vector<std::string> LayerStore::DropDamaged(const std::vector<std::string>& chain_ids) {
+  std::vector<std::string> damaged;
+  for (const std::string& chain_id : chain_ids) {
+    LayerInfo info;
+    {
+      base::MutexLock lock(&mutex_);
+      const auto found = entries_.find(chain_id);
+      if (found == entries_.end() || found->second.state != Entry::State::kPresent) {
+        continue;
+      }
+      info = found->second.info;
+    }
+    if (IsIntact(info)) {
+      continue;
+    }
+    base::MutexLock lock(&mutex_);
+    const auto found = entries_.find(chain_id);
+    // Looked at again, because it may have been removed and pulled meanwhile.
+    if (found != entries_.end() && found->second.state == Entry::State::kPresent &&
+        !IsIntact(found->second.info)) {
+      found->second.state = Entry::State::kRemoving;
+      damaged.push_back(chain_id);
     }
   }
+  for (const std::string& chain_id : damaged) {
+    problems_->Add(ObjectName(chain_id), kGone);
+  }
+  Delete(damaged);
+  return damaged;
+}
+
+DiskUsage LayerStore::usage() const {
+  DiskUsage usage;
+  {
+    base::MutexLock lock(&mutex_);
+    for (const auto& [chain_id, entry] : entries_) {  // With those being renamed away right now.
+      usage += {.bytes = entry.info.bytes, .inodes = entry.info.inodes};
+    }
+  }
+  usage += trash_->pending();  // Later: what moves from one to the other is not missed.
   return usage;
 }
 
-LayerStore::Usage LayerStore::UsageOf(const std::vector<std::string>& chain_ids) const {
+DiskUsage LayerStore::UsageOf(const std::vector<std::string>& chain_ids) const {
   base::MutexLock lock(&mutex_);
-  Usage usage;
+  DiskUsage usage;
   for (const std::string& chain_id : chain_ids) {
     const auto found = entries_.find(chain_id);
     if (found != entries_.end() && found->second.state == Entry::State::kPresent) {
-      usage.bytes += found->second.info.bytes;
-      usage.inodes += found->second.info.inodes;
+      usage += {.bytes = found->second.info.bytes, .inodes = found->second.info.inodes};
     }
   }
   return usage;
@@ -241,16 +295,19 @@ std::vector<Trash::Removal> LayerStore::Delete(const std::vector<std::string>& d
 
 // The record goes first and durably: a record never speaks of files that are being unlinked.
 Trash::Removal LayerStore::DeleteOne(const std::string& chain_id) {
+  DiskUsage counted;
   {
     base::MutexLock lock(&mutex_);
-    while (entries_.at(chain_id).rewriting) {
+    const Entry& entry = entries_.at(chain_id);
+    while (entry.rewriting) {
       settled_.Wait(&mutex_);
     }
+    counted = {.bytes = entry.info.bytes, .inodes = entry.info.inodes};
   }
   absl::StatusOr<Trash::Removal> removal = Trash::Removal();
   const absl::Status deleted = synced_.Delete(chain_id);
   if (deleted.ok()) {
-    removal = trash_->Discard(PathOf(chain_id));
+    removal = trash_->Discard(PathOf(chain_id), counted);
   }
   base::MutexLock lock(&mutex_);
   const auto found = entries_.find(chain_id);
@@ -272,6 +329,7 @@ Trash::Removal LayerStore::DeleteOne(const std::string& chain_id) {
 }
 
 LayerStore::Claim LayerStore::ClaimFor(const std::string& pull, const std::string& chain_id) {
+  DropDamaged({chain_id});
   base::MutexLock lock(&mutex_);
   std::vector<std::string>& pinned = owners_[pull];
   if (std::find(pinned.begin(), pinned.end(), chain_id) == pinned.end()) {
@@ -360,6 +418,7 @@ absl::Status LayerStore::Commit(const std::string& pull, const LayerInfo& info,
     RETURN_IF_ERROR(trash_->Discard(PathOf(info.chain_id)).status());
     return recorded;
   }
+  problems_->Resolve(ObjectName(info.chain_id));
   base::MutexLock lock(&mutex_);
   Entry& entry = entries_.at(info.chain_id);
   entry.state = Entry::State::kPresent;

@@ -14,6 +14,8 @@
 #include "base/mutex.h"
 #include "base/record_store.h"
 #include "imageservice/event.h"
+#include "imageservice/store/disk_usage.h"
+#include "imageservice/store/problems.h"
 #include "imageservice/store/trash.h"
 
 namespace imageservice {
@@ -33,23 +35,25 @@ struct LayerInfo {
 class LayerStore {
  public:
   // Loads the records. Dropped before anything is visible: layers that another boot left without
-  // having been made durable, and records without their directory. Directories without a record go
-  // to the trash. What was found damaged is described in `problems`. `trash` must outlive the
-  // store.
+  // having been made durable, and records whose directory is missing or was emptied. Directories
+  // without a record go to the trash. What was found damaged is described in `problems`, which with
+  // `trash` must outlive the store.
   static absl::StatusOr<std::unique_ptr<LayerStore>> Open(const std::string& root,
                                                           const std::string& boot_id, Trash* trash,
-                                                          std::vector<std::string>* problems);
+                                                          Problems* problems);
 
   bool IsPresent(const std::string& chain_id) const;
   std::string PathOf(const std::string& chain_id) const;
 
-  struct Usage {
-    uint64_t bytes = 0;
-    uint64_t inodes = 0;
-  };
-  // Of all layers together, by the numbers counted when they were unpacked.
-  Usage usage() const;
-  Usage UsageOf(const std::vector<std::string>& chain_ids) const;
+  // Looks at the directories of those of `chain_ids` that are present, and drops each whose
+  // directory is missing or was emptied: it is absent then, for the next pull to fetch, and its
+  // pins stay. Returns what was dropped. A glance, not a check of the content.
+  std::vector<std::string> DropDamaged(const std::vector<std::string>& chain_ids);
+
+  // Of all layers together, by the numbers counted when they were unpacked, with those that are
+  // still being unlinked.
+  DiskUsage usage() const;
+  DiskUsage UsageOf(const std::vector<std::string>& chain_ids) const;
 
   // Pins layers for `owner`, instead of what it had pinned before. Layers that are not here are
   // pinned too: they are kept should they come.
@@ -67,8 +71,9 @@ class LayerStore {
     kOther,    // Another pull fetches it; ask again when the listener's event is set.
     kMine,     // The asking pull fetches it (also when it asked before).
   };
-  // Pins the layer for `pull` and tells who fetches it. A claim that is the pull's own ends with
-  // Commit or Release; then one of those who wait gets it. Waits while the layer is being deleted.
+  // Pins the layer for `pull` and tells who fetches it; one that turns out damaged is fetched anew.
+  // A claim that is the pull's own ends with Commit or Release; then one of those who wait gets it.
+  // Waits while the layer is being deleted.
   Claim ClaimFor(const std::string& pull, const std::string& chain_id);
   // While `pull` stands still: `wanted` is set once another pull wants a layer that `pull` has
   // claimed, now or until WithdrawOffer.
@@ -101,16 +106,19 @@ class LayerStore {
     std::string fetcher;
   };
 
-  LayerStore(std::string directory, std::string boot_id, Trash* trash, base::RecordStore written,
-             base::RecordStore synced)
+  LayerStore(std::string directory, std::string boot_id, Trash* trash, Problems* problems,
+             base::RecordStore written, base::RecordStore synced)
       : directory_(std::move(directory)),
         boot_id_(std::move(boot_id)),
         trash_(trash),
+        problems_(problems),
         written_(std::move(written)),
         synced_(std::move(synced)) {}
 
-  absl::Status Load(std::vector<std::string>* problems);
+  absl::Status Load();
+  absl::Status LoadOne(const std::string& name, const std::string& bytes);
   absl::Status SweepDirectories();
+  bool IsIntact(const LayerInfo& info) const;
   std::vector<std::string> Unpin(const std::string& owner) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<std::string> Repin(const std::string& owner,
                                  const std::vector<std::string>& chain_ids)
@@ -124,6 +132,7 @@ class LayerStore {
   const std::string directory_;
   const std::string boot_id_;
   Trash* const trash_;
+  Problems* const problems_;
   const base::RecordStore written_;  // The same directory twice: without fsync and with it.
   const base::RecordStore synced_;
 

@@ -36,10 +36,10 @@ class LayerStoreTest : public ::testing::Test {
   }
   void Start(const std::string& boot_id) {
     Stop();
-    problems_.clear();
+    problems_ = std::make_unique<Problems>();
     lane_ = std::make_unique<base::Lane>("gc", 2, 100);
     trash_ = Trash::Open(directory_ / "trash", lane_.get()).value();
-    auto store = LayerStore::Open(directory_.path(), boot_id, trash_.get(), &problems_);
+    auto store = LayerStore::Open(directory_.path(), boot_id, trash_.get(), problems_.get());
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
   }
@@ -64,7 +64,7 @@ class LayerStoreTest : public ::testing::Test {
   testing::TempDirectory directory_;
   std::unique_ptr<base::Lane> lane_;
   std::unique_ptr<Trash> trash_;
-  std::vector<std::string> problems_;
+  std::unique_ptr<Problems> problems_;
   std::unique_ptr<LayerStore> store_;
 };
 
@@ -75,7 +75,7 @@ TEST_F(LayerStoreTest, ACommittedLayerIsThereAfterARestart) {
   EXPECT_TRUE(store_->IsPresent(Chain('a')));
   EXPECT_EQ(store_->usage().bytes, 100u);
   EXPECT_EQ(store_->usage().inodes, 3u);
-  EXPECT_THAT(problems_, IsEmpty());
+  EXPECT_THAT(problems_->List(), IsEmpty());
 }
 
 TEST_F(LayerStoreTest, UnfinishedLayerIsInvisibleAfterRestart) {
@@ -93,9 +93,9 @@ TEST_F(LayerStoreTest, ARecordWithoutItsDirectoryIsDropped) {
   ASSERT_TRUE(base::RemoveTree(store_->PathOf(Chain('a'))).ok());
   Start("boot-1");
   EXPECT_FALSE(store_->IsPresent(Chain('a')));
-  EXPECT_THAT(problems_, SizeIs(1));
+  EXPECT_THAT(problems_->List(), SizeIs(1));
   Start("boot-1");
-  EXPECT_THAT(problems_, IsEmpty());
+  EXPECT_THAT(problems_->List(), IsEmpty());
 }
 
 TEST_F(LayerStoreTest, AnotherBootDropsWhatWasNotDurable) {
@@ -130,7 +130,7 @@ TEST_F(LayerStoreTest, ARecordCutAnywhereIsSetAsideAndTheOthersStay) {
     Start("boot-1");
     EXPECT_FALSE(store_->IsPresent(Chain('a'))) << size;
     EXPECT_TRUE(store_->IsPresent(Chain('b'))) << size;
-    EXPECT_THAT(problems_, SizeIs(1)) << size;
+    EXPECT_THAT(problems_->List(), SizeIs(1)) << size;
     EXPECT_TRUE(base::Exists(directory_ / ("records/layers/corrupt/" + Chain('a')))) << size;
   }
 }

@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/files.h"
 #include "base/id.h"
@@ -19,16 +21,17 @@ constexpr absl::Duration kLongestWait = absl::Minutes(1);
 constexpr int kAttempts = 20;
 constexpr absl::Duration kPause = absl::Milliseconds(50);
 
-void Remove(const std::string& path) {
-  absl::Status status;
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    status = base::RemoveTree(path);
-    if (status.ok()) {
-      return;
-    }
-    absl::SleepFor(kPause);
-  }
-  base::LogError("left until the next start: ", base::ToStd(status.message()));
+// A name that nobody has, with the numbers in it: the next life must know them too.
+std::string NameFor(const DiskUsage& counted) {
+  return base::StrCat(base::RandomHex64(), ".", counted.bytes, ".", counted.inodes);
+}
+
+DiskUsage CountedIn(const std::string& name) {
+  const std::vector<std::string> parts = absl::StrSplit(name, '.');
+  DiskUsage counted;
+  const bool good = parts.size() == 3 && absl::SimpleAtoi(parts[1], &counted.bytes) &&
+                    absl::SimpleAtoi(parts[2], &counted.inodes);
+  return good ? counted : DiskUsage();
 }
 
 }  // namespace
@@ -38,20 +41,20 @@ absl::StatusOr<std::unique_ptr<Trash>> Trash::Open(std::string directory, base::
   ASSIGN_OR_RETURN(const std::vector<std::string> names, base::ListDirectory(directory));
   std::unique_ptr<Trash> trash(new Trash(std::move(directory), lane));
   for (const std::string& name : names) {
-    trash->Unlink(base::StrCat(trash->directory_, "/", name));
+    trash->Unlink(base::StrCat(trash->directory_, "/", name), CountedIn(name));
   }
   return trash;
 }
 
-absl::StatusOr<Trash::Removal> Trash::Discard(const std::string& path) {
-  const std::string away = base::StrCat(directory_, "/", base::RandomHex64());
+absl::StatusOr<Trash::Removal> Trash::Discard(const std::string& path, const DiskUsage& counted) {
+  const std::string away = base::StrCat(directory_, "/", NameFor(counted));
   if (rename(path.c_str(), away.c_str()) != 0) {
     if (errno == ENOENT) {
       return Removal();
     }
     return base::ErrnoStatus(errno, base::StrCat("move ", path, " to the trash"));
   }
-  return Unlink(away);
+  return Unlink(away, counted);
 }
 
 void Trash::Wait(const base::Context& ctx, const std::vector<Removal>& removals) {
@@ -64,17 +67,40 @@ void Trash::Wait(const base::Context& ctx, const std::vector<Removal>& removals)
   }
 }
 
-Trash::Removal Trash::Unlink(const std::string& path) {
+DiskUsage Trash::pending() const {
+  base::MutexLock lock(&mutex_);
+  return pending_;
+}
+
+Trash::Removal Trash::Unlink(const std::string& path, const DiskUsage& counted) {
+  {
+    base::MutexLock lock(&mutex_);
+    pending_ += counted;
+  }
   auto removal = std::make_shared<Event>();
-  const absl::Status posted = lane_->Post([path, removal] {
-    Remove(path);
+  const auto task = [this, path, counted, removal] {
+    Remove(path, counted);
     removal->Set();
-  });
-  if (!posted.ok()) {
-    Remove(path);  // The lane is full: whoever deletes then does the work.
-    removal->Set();
+  };
+  if (!lane_->Post(task).ok()) {
+    task();  // The lane is full: whoever deletes then does the work.
   }
   return removal;
+}
+
+void Trash::Remove(const std::string& path, const DiskUsage& counted) {
+  absl::Status status;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    status = base::RemoveTree(path);
+    if (status.ok()) {
+      base::MutexLock lock(&mutex_);
+      pending_.bytes -= counted.bytes;
+      pending_.inodes -= counted.inodes;
+      return;
+    }
+    absl::SleepFor(kPause);
+  }
+  base::LogError("left until the next start: ", base::ToStd(status.message()));
 }
 
 }  // namespace imageservice

@@ -9,7 +9,9 @@
 #include "absl/status/statusor.h"
 #include "base/context.h"
 #include "base/lane.h"
+#include "base/mutex.h"
 #include "imageservice/event.h"
+#include "imageservice/store/disk_usage.h"
 
 namespace imageservice {
 
@@ -24,7 +26,12 @@ class Trash {
   static absl::StatusOr<std::unique_ptr<Trash>> Open(std::string directory, base::Lane* lane);
 
   // Takes `path` out of sight and starts unlinking it. Null if there is nothing at `path`.
-  absl::StatusOr<Removal> Discard(const std::string& path);
+  // `counted` is what it is known to take: that much is pending until it is gone.
+  absl::StatusOr<Removal> Discard(const std::string& path, const DiskUsage& counted = {});
+
+  // What is still being unlinked, or resisted, as counted when it was discarded (by an earlier life
+  // too: the names tell).
+  DiskUsage pending() const;
 
   // Waits for the removals for half of the time `ctx` has left and never longer than a minute:
   // whoever deletes is going to measure the disk, and what is still being unlinked counts as used.
@@ -32,10 +39,14 @@ class Trash {
 
  private:
   Trash(std::string directory, base::Lane* lane) : directory_(std::move(directory)), lane_(lane) {}
-  Removal Unlink(const std::string& path);
+  Removal Unlink(const std::string& path, const DiskUsage& counted);
+  void Remove(const std::string& path, const DiskUsage& counted);
 
   const std::string directory_;
   base::Lane* const lane_;
+
+  mutable base::Mutex mutex_;
+  DiskUsage pending_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace imageservice

@@ -112,7 +112,7 @@ class PullerFixture : public ::testing::Test {
   TempDirectory directory_;
   base::Launcher launcher_;
   std::unique_ptr<base::Lane> lane_;
-  std::vector<std::string> problems_;
+  Problems problems_;
   std::unique_ptr<Trash> trash_;
   std::unique_ptr<LayerStore> layers_;
   std::unique_ptr<ImageStore> images_;
