@@ -57,10 +57,7 @@ struct Config {
   std::string registries_conf = "/etc/containers/registries.conf";
   std::string registries_conf_dir = "/etc/containers/registries.conf.d";
   std::vector<std::string> insecure_registries;
-<<<<<<< worktree
   std::vector<std::string> pinned_images;
-  int64_t max_parallel_downloads = 3;
-=======
   int64_t max_parallel_layers = 3;
   int64_t max_parallel_pulls = 16;
   int64_t max_parallel_ranges = 4;
@@ -68,7 +65,6 @@ struct Config {
   int64_t pull_stall_timeout = 30;
   int64_t pull_minimum_rate = 1024;  // Bytes per second.
   std::string pull_cgroup;
->>>>>>> landed
 
   // [crisp.network]
   std::string network_dir = "/etc/cni/net.d";

@@ -252,7 +252,6 @@ const ConfigKey<Config> kConfigKeys[] = {
      .flag = "insecure-registry",
      .check_text = CheckRegistry},
     {.table = kImage,
-<<<<<<< worktree
      .name = "pinned_images",
      .field = &Config::pinned_images,
      .help =
@@ -262,10 +261,6 @@ const ConfigKey<Config> kConfigKeys[] = {
      .flag = "pinned-image",
      .check_text = CheckNotEmpty},
     {.table = kImage,
-     .name = "max_parallel_downloads",
-     .field = &Config::max_parallel_downloads,
-     .help = "Layers of one image that are fetched at the same time.",
-=======
      .name = "max_parallel_layers",
      .field = &Config::max_parallel_layers,
      .help = "Layers of one image that are fetched and unpacked at the same time.",
@@ -298,7 +293,6 @@ const ConfigKey<Config> kConfigKeys[] = {
      .name = "pull_minimum_rate",
      .field = &Config::pull_minimum_rate,
      .help = "Bytes per second below which a transfer counts as stalled.",
->>>>>>> landed
      .check_number = CheckPositive},
     {.table = kImage,
      .name = "pull_cgroup",

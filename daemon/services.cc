@@ -65,10 +65,7 @@ imageservice::ImageConfig ImageOf(const Config& config) {
   }
   image.insecure_registries = config.insecure_registries;
   image.global_auth_file = config.global_auth_file;
-<<<<<<< worktree
   image.pinned_images = config.pinned_images;
-  image.max_parallel_layers = static_cast<int>(config.max_parallel_downloads);
-=======
   image.limits.max_parallel_layers = static_cast<int>(config.max_parallel_layers);
   image.limits.max_parallel_ranges = static_cast<int>(config.max_parallel_ranges);
   image.limits.stall_timeout_seconds =
@@ -79,7 +76,6 @@ imageservice::ImageConfig ImageOf(const Config& config) {
     image.progress_timeout = absl::Seconds(config.pull_progress_timeout);
   }
   image.worker_cgroup = PullCgroupOf(config);
->>>>>>> landed
   return image;
 }
 
