@@ -11,6 +11,8 @@
 
 #include "absl/time/clock.h"
 #include "base/files.h"
+#include "base/record_store.h"
+#include "base/strings.h"
 #include "imageservice/testing/fake_image.h"
 #include "imageservice/testing/temp_directory.h"
 
@@ -38,6 +40,7 @@ class ImageServiceTest : public ::testing::Test {
     config.worker_environment = {"FAKE_DIR=" + directory_.path()};
     config.registries_conf = {directory_ / "registries.conf"};
     config.certificate_directories = {};
+    config.pinned_images = pinned_;
     absl::StatusOr<std::unique_ptr<ImageService>> service = ImageService::Open(config, &launcher_);
     ASSERT_TRUE(service.ok()) << service.status();
     service_ = *std::move(service);
@@ -84,6 +87,7 @@ class ImageServiceTest : public ::testing::Test {
 
   testing::TempDirectory directory_;
   base::Launcher launcher_;
+  std::vector<std::string> pinned_;
   std::unique_ptr<ImageService> service_;
 };
 
@@ -237,6 +241,124 @@ TEST_F(ImageServiceTest, ImageFsInfoCountsTheLayers) {
   EXPECT_EQ(info->image_filesystems(0).used_bytes().value(), 3 * 4096u);
   EXPECT_EQ(info->image_filesystems(0).inodes_used().value(), 6u);
   EXPECT_GT(info->image_filesystems(0).timestamp(), 0);
+}
+
+TEST_F(ImageServiceTest, AnyReferenceRemovesTheImageWithAllItsTags) {
+  const testing::FakeImage fake = testing::MakeFakeImage("ab");
+  for (const std::string& name :
+       {fake.id, "sha256:" + fake.id, fake.id.substr(0, 7), std::string("quay.io/other:ab.ok"),
+        std::string("box:ab.ok"), "box@" + fake.manifest_digest, "box@" + fake.index_digest}) {
+    ASSERT_TRUE(Pull("docker.io/library/box:ab.ok").ok());
+    ASSERT_TRUE(Pull("quay.io/other:ab.ok").ok());
+    ASSERT_THAT(List(), SizeIs(1));
+    EXPECT_TRUE(Remove(name).ok()) << name;
+    EXPECT_THAT(List(), IsEmpty()) << name;
+    EXPECT_TRUE(Remove(name).ok()) << name;
+  }
+}
+
+TEST_F(ImageServiceTest, UsersAreNumbersOrNames) {
+  const auto user = [this](const std::string& text) {
+    crisp::state::ImageRecord record;
+    record.set_id(std::string(64, '7'));
+    record.mutable_process()->set_user(text);
+    service_.reset();
+    const auto records =
+        base::RecordStore::Open(directory_ / "root/records/images", base::Durability::kVolatile);
+    EXPECT_TRUE(records->Put(record.id(), record.SerializeAsString()).ok());
+    Start();
+    const cri::Image image = Status(record.id());
+    return image.has_uid() ? base::StrCat("uid ", image.uid().value())
+                           : base::StrCat("name ", image.username());
+  };
+  EXPECT_EQ(user("1000"), "uid 1000");
+  EXPECT_EQ(user("1000:2000"), "uid 1000");
+  EXPECT_EQ(user("0"), "uid 0");
+  EXPECT_EQ(user("app"), "name app");
+  EXPECT_EQ(user("app:staff"), "name app");
+  EXPECT_EQ(user("1000x"), "name 1000x");
+  EXPECT_EQ(user("-1"), "name -1");
+  EXPECT_EQ(user(""), "name ");
+  EXPECT_EQ(user(":5"), "name ");
+}
+
+TEST_F(ImageServiceTest, PinnedImagesAreMarkedAndMayBeRemoved) {
+  pinned_ = {"quay.io/exact:a.ok", "quay.io/glob/*", "*keyword*"};
+  Start();
+  for (const char* name : {"quay.io/exact:a.ok", "quay.io/glob/x/y:b.ok",
+                           "quay.io/some-keyword-here:c.ok", "quay.io/exactly:d.ok"}) {
+    ASSERT_TRUE(Pull(name).ok());
+  }
+  EXPECT_TRUE(Status("quay.io/exact:a.ok").pinned());
+  EXPECT_TRUE(Status("quay.io/glob/x/y:b.ok").pinned());
+  EXPECT_TRUE(Status("quay.io/some-keyword-here:c.ok").pinned());
+  EXPECT_FALSE(Status("quay.io/exactly:d.ok").pinned());
+  EXPECT_THAT(List("quay.io/exact:a.ok").front().pinned(), true);
+  ASSERT_TRUE(Pull("quay.io/glob/z:d.ok").ok());
+  EXPECT_TRUE(Status("quay.io/exactly:d.ok").pinned()) << "one of its names is";
+  EXPECT_TRUE(Remove("quay.io/exact:a.ok").ok());
+  EXPECT_THAT(List(), SizeIs(3));
+}
+
+TEST_F(ImageServiceTest, ALayerThatVanishesIsNamedByTheCreateAndRepairedByTheNextPull) {
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  ASSERT_TRUE(Pull("quay.io/other:c.ok").ok());
+  const std::string layer = testing::MakeFakeImage("ab").chain_ids[0];
+  ASSERT_TRUE(base::RemoveTree(directory_ / ("root/layers/" + layer)).ok());
+  EXPECT_THAT(List(), SizeIs(2)) << "nobody has looked";
+  const absl::Status status = service_->Acquire("quay.io/one:ab.ok", "c1").status();
+  EXPECT_TRUE(absl::IsNotFound(status)) << status;
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("quay.io/one:ab.ok is damaged: layer " + layer));
+  EXPECT_THAT(List(), SizeIs(1)) << "so that the kubelet pulls it";
+  EXPECT_THAT(service_->problems(), SizeIs(2));
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  EXPECT_TRUE(service_->Acquire("quay.io/one:ab.ok", "c1").ok());
+  EXPECT_TRUE(base::Exists(directory_ / ("root/layers/" + layer + "/file-a")));
+  EXPECT_THAT(service_->problems(), IsEmpty());
+  Start();
+  EXPECT_THAT(List(), SizeIs(2));
+}
+
+TEST_F(ImageServiceTest, APullRepairsALayerThatVanishedUnnoticed) {
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  const std::string layer = testing::MakeFakeImage("ab").chain_ids[1];
+  ASSERT_TRUE(base::RemoveTree(directory_ / ("root/layers/" + layer)).ok());
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  EXPECT_TRUE(base::Exists(directory_ / ("root/layers/" + layer + "/file-b")));
+  EXPECT_TRUE(service_->Acquire("quay.io/one:ab.ok", "c1").ok());
+}
+
+TEST_F(ImageServiceTest, ADamagedRecordIsNamedAndRepairedByTheNextPull) {
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  ASSERT_TRUE(Pull("quay.io/other:c.ok").ok());
+  service_.reset();
+  ASSERT_TRUE(base::ReplaceFile(directory_ / ("root/records/images/" + IdOf("ab")), "rubbish", 0600,
+                                base::Durability::kVolatile)
+                  .ok());
+  Start();
+  ASSERT_THAT(List(), SizeIs(1));
+  EXPECT_EQ(List().front().id(), IdOf("c"));
+  EXPECT_THAT(
+      service_->problems(),
+      ElementsAre("image " + IdOf("ab") + ": its record is damaged; the next pull repairs it"));
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  EXPECT_THAT(service_->problems(), IsEmpty());
+  Start();
+  EXPECT_THAT(List(), SizeIs(2));
+  EXPECT_THAT(service_->problems(), IsEmpty());
+}
+
+TEST_F(ImageServiceTest, ARecordDamagedWhileTheDaemonRunsIsRepairedByTheNextPull) {
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  ASSERT_TRUE(base::ReplaceFile(directory_ / ("root/records/images/" + IdOf("ab")), "rubbish", 0600,
+                                base::Durability::kVolatile)
+                  .ok());
+  EXPECT_EQ(Status("quay.io/one:ab.ok").id(), IdOf("ab"));
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  Start();
+  EXPECT_EQ(Status("quay.io/one:ab.ok").id(), IdOf("ab"));
+  EXPECT_THAT(service_->problems(), IsEmpty());
 }
 
 TEST_F(ImageServiceTest, ARestartFindsEverythingAgain) {

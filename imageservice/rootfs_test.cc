@@ -2,13 +2,16 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "base/files.h"
 #include "base/mounts.h"
 #include "base/strings.h"
@@ -64,6 +67,26 @@ TEST_F(RootfsTest, UpperLayersCoverLowerOnesAndWritesGoToTheContainer) {
   EXPECT_EQ(
       base::ReadFile(directory_ / ("root/containers/" + container_.str() + "/upper/b")).value(),
       "mine");
+}
+
+TEST_F(RootfsTest, WhatAContainerWritesIsItsUsage) {
+  File("low", "a", std::string(500000, 'x'));
+  const std::string target = Prepare({"low"});
+  ASSERT_TRUE(
+      base::ReplaceFile(target + "/b", std::string(300000, 'x'), 0644, base::Durability::kDurable)
+          .ok());
+  std::optional<WritableUsage::Sample> sample;
+  for (const absl::Time end = absl::Now() + absl::Seconds(20); !sample && absl::Now() < end;) {
+    sample = rootfs_->Usage(container_);
+    poll(nullptr, 0, 2);
+  }
+  ASSERT_TRUE(sample.has_value());
+  EXPECT_GE(sample->used.bytes, 300000u);
+  EXPECT_LT(sample->used.bytes, 500000u) << "the image's files are not the container's";
+  EXPECT_EQ(rootfs_->TotalUsage().used, sample->used);
+  ASSERT_TRUE(rootfs_->Remove(base::Context(), container_).ok());
+  EXPECT_EQ(rootfs_->TotalUsage().used, DiskUsage());
+  EXPECT_FALSE(rootfs_->Usage(container_).has_value());
 }
 
 TEST_F(RootfsTest, TheRootFolderLooksAsTheTopLayerHasIt) {

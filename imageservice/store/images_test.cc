@@ -14,6 +14,7 @@ namespace imageservice {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -142,6 +143,55 @@ TEST_F(ImageStoreTest, AnImageWhoseLayerVanishedDoesNotHinderTheOthers) {
   EXPECT_THAT(TagsOf('1'), ElementsAre("absent"));
   EXPECT_THAT(TagsOf('2'), ElementsAre("q.io/b:t"));
   EXPECT_THAT(problems_->List(), SizeIs(2)) << "the layer and the image";
+}
+
+TEST_F(ImageStoreTest, ImagesWithADamagedLayerAreSetAsideUntilTheyArePulledAgain) {
+  ASSERT_TRUE(Add('1', 'a', "q.io/a:t").ok());
+  ASSERT_TRUE(Add('2', 'a', "q.io/a:u").ok());
+  ASSERT_TRUE(Add('3', 'b', "q.io/b:t").ok());
+  EXPECT_TRUE(images_->CheckLayers(Hex('1')).ok());
+  EXPECT_TRUE(images_->CheckLayers(Hex('9')).ok()) << "there is no such image";
+  ASSERT_TRUE(base::RemoveTree(layers_->PathOf(Hex('a'))).ok());
+  const absl::Status status = images_->CheckLayers(Hex('1'));
+  EXPECT_TRUE(absl::IsNotFound(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("q.io/a:t is damaged: layer " + Hex('a')));
+  EXPECT_THAT(TagsOf('1'), ElementsAre("absent"));
+  EXPECT_THAT(TagsOf('2'), ElementsAre("absent")) << "it has the same layer";
+  EXPECT_THAT(TagsOf('3'), ElementsAre("q.io/b:t"));
+  EXPECT_THAT(problems_->List(), SizeIs(3)) << "the layer and two images";
+  ASSERT_TRUE(Add('1', 'a', "q.io/a:t").ok());
+  EXPECT_THAT(TagsOf('1'), ElementsAre("q.io/a:t"));
+  EXPECT_THAT(problems_->List(), ElementsAre(HasSubstr("image " + Hex('2'))));
+  Start("boot-1");
+  EXPECT_THAT(images_->List(), SizeIs(2));
+  EXPECT_THAT(problems_->List(), IsEmpty());
+}
+
+// A pull that was to repair the layer and failed has left it absent.
+TEST_F(ImageStoreTest, AnImageWhoseLayerIsAbsentIsSetAsideToo) {
+  ASSERT_TRUE(Add('1', 'a', "q.io/a:t").ok());
+  ASSERT_TRUE(base::RemoveTree(layers_->PathOf(Hex('a'))).ok());
+  ASSERT_EQ(layers_->ClaimFor("pull/2", Hex('a')), LayerStore::Claim::kMine);
+  layers_->Release("pull/2");
+  EXPECT_TRUE(absl::IsNotFound(images_->CheckLayers(Hex('1'))));
+  EXPECT_THAT(images_->List(), IsEmpty());
+}
+
+TEST_F(ImageStoreTest, NamesAreListedOnceInTheOrderTheyCame) {
+  AddLayer('a');
+  crisp::state::ImageRecord record;
+  record.set_id(Hex('1'));
+  record.add_chain_ids(Hex('a'));
+  for (const char* tag : {"q.io/z:1", "q.io/a:1", "q.io/z:1"}) {
+    record.add_tags(tag);
+  }
+  for (const char digest : {'5', '4', '5'}) {
+    record.add_digests("q.io/z@sha256:" + Hex(digest));
+  }
+  ASSERT_TRUE(images_->Commit(record).ok());
+  EXPECT_THAT(TagsOf('1'), ElementsAre("q.io/z:1", "q.io/a:1"));
+  EXPECT_THAT(images_->FindById(Hex('1'))->digests,
+              ElementsAre("q.io/z@sha256:" + Hex('5'), "q.io/z@sha256:" + Hex('4')));
 }
 
 TEST_F(ImageStoreTest, AnotherBootDropsWhatWasNotDurable) {

@@ -98,6 +98,72 @@ TEST_F(LayerStoreTest, ARecordWithoutItsDirectoryIsDropped) {
   EXPECT_THAT(problems_->List(), IsEmpty());
 }
 
+TEST_F(LayerStoreTest, AnEmptiedLayerIsDroppedAtTheStart) {
+  Add('a');
+  Add('b');
+  ASSERT_TRUE(base::RemoveTree(store_->PathOf(Chain('a')) + "/etc").ok());
+  Start("boot-1");
+  EXPECT_FALSE(store_->IsPresent(Chain('a')));
+  EXPECT_TRUE(store_->IsPresent(Chain('b')));
+  EXPECT_THAT(problems_->List(),
+              ElementsAre("layer " + Chain('a') + ": its directory is missing or was emptied"));
+  Stop();
+  EXPECT_THAT(Names("layers"), ElementsAre(Chain('b')));
+}
+
+TEST_F(LayerStoreTest, ALayerWithoutFilesIsNotDamaged) {
+  ASSERT_EQ(store_->ClaimFor("pull/p", Chain('a')), Claim::kMine);
+  ASSERT_TRUE(base::MakeDirectories(directory_ / "made").ok());
+  LayerInfo info = Info('a');
+  info.inodes = 1;
+  ASSERT_TRUE(store_->Commit("pull/p", info, directory_ / "made").ok());
+  EXPECT_THAT(store_->DropDamaged({Chain('a')}), IsEmpty());
+  Start("boot-1");
+  EXPECT_TRUE(store_->IsPresent(Chain('a')));
+}
+
+TEST_F(LayerStoreTest, ADamagedLayerIsDroppedKeepsItsPinsAndComesBack) {
+  Add('a');
+  Add('b');
+  store_->Pin("image/1", {Chain('a'), Chain('b')});
+  store_->Release("pull/p");
+  EXPECT_THAT(store_->DropDamaged({Chain('a'), Chain('b'), Chain('c')}), IsEmpty());
+  ASSERT_TRUE(base::RemoveTree(store_->PathOf(Chain('a'))).ok());
+  EXPECT_THAT(store_->DropDamaged({Chain('a'), Chain('b')}), ElementsAre(Chain('a')));
+  EXPECT_FALSE(store_->IsPresent(Chain('a')));
+  EXPECT_THAT(Names("records/layers"), ElementsAre(Chain('b')));
+  EXPECT_THAT(problems_->List(), SizeIs(1));
+  EXPECT_EQ(store_->usage().bytes, 100u);
+  Add('a', "pull/2");
+  store_->Release("pull/2");
+  EXPECT_TRUE(store_->IsPresent(Chain('a'))) << "the image's pin is still there";
+  EXPECT_THAT(problems_->List(), IsEmpty());
+}
+
+TEST_F(LayerStoreTest, APullNoticesThatALayerIsDamaged) {
+  Add('a');
+  ASSERT_TRUE(base::RemoveTree(store_->PathOf(Chain('a')) + "/etc").ok());
+  EXPECT_EQ(store_->ClaimFor("pull/2", Chain('a')), Claim::kMine);
+  ASSERT_TRUE(store_->Commit("pull/2", Info('a'), Tree("made")).ok());
+  EXPECT_TRUE(base::Exists(store_->PathOf(Chain('a')) + "/etc"));
+}
+
+TEST_F(LayerStoreTest, WhatIsBeingUnlinkedCountsAsUsed) {
+  Add('a');
+  Add('b');
+  store_->Pin("image/b", {Chain('b')});
+  Event hold;
+  for (int i = 0; i < 2; ++i) {  // Both threads of the lane.
+    ASSERT_TRUE(lane_->Post([&hold] { hold.Wait(base::Context()).IgnoreError(); }).ok());
+  }
+  const std::vector<Trash::Removal> removals = store_->Release("pull/p");
+  EXPECT_FALSE(store_->IsPresent(Chain('a')));
+  EXPECT_EQ(store_->usage(), (DiskUsage{.bytes = 200, .inodes = 6}));
+  hold.Set();
+  Trash::Wait(base::Context(), removals);
+  EXPECT_EQ(store_->usage(), (DiskUsage{.bytes = 100, .inodes = 3}));
+}
+
 TEST_F(LayerStoreTest, AnotherBootDropsWhatWasNotDurable) {
   Add('a');
   Add('b');
