@@ -87,6 +87,13 @@ class Group:
         return found
 
 
+def machine_cpu_seconds():
+    """CPU time that all the machine has used, without what it waited for."""
+    user, nice, system, _, _, irq, softirq = map(
+        int, pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
 def pss_kib(pid):
     """A process's proportional memory; 0 when it is gone."""
     try:
