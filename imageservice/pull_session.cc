@@ -87,12 +87,15 @@ absl::StatusOr<base::Subprocess> PullSession::StartWorker() {
   }
   channel_.emplace(base::UniqueFd(ends[0]));
   const base::UniqueFd theirs(ends[1]);
+  base::UniqueFd verifiers;
+  ASSIGN_OR_RETURN(verdicts_, worker::VerdictBox::Open(&verifiers));
   base::Command command;
   command.argv = {environment_.worker_path};
   command.env = environment_.worker_environment;
   command.directory = "/";
   command.stderr_fd = STDERR_FILENO;  // A crash's last words.
-  command.extra_fds = {{worker::kWorkerSocket, theirs.get()}};
+  command.extra_fds = {{worker::kWorkerSocket, theirs.get()},
+                       {worker::kVerdictSocket, verifiers.get()}};
   return base::Subprocess::Spawn(environment_.launcher->Wrap(
       std::move(command), {.cgroup = environment_.worker_cgroup,
                            .all_hierarchies = !environment_.worker_cgroup.empty()}));
@@ -166,6 +169,7 @@ absl::Status PullSession::WaitForNews(const base::Context& ctx) {
   }
   if (!wake_.is_set()) {  // It may be, with its descriptor drained by a Clear that lost the race.
     pollfd entries[] = {{.fd = channel_->fd(), .events = POLLIN, .revents = 0},
+                        {.fd = verdicts_->fd(), .events = POLLIN, .revents = 0},
                         {.fd = wake_.fd(), .events = POLLIN, .revents = 0},
                         {.fd = ctx.cancel_fd(), .events = POLLIN, .revents = 0}};
     poll(entries, std::size(entries), ctx.WithTimeout(left).PollTimeout());
@@ -176,6 +180,9 @@ absl::Status PullSession::WaitForNews(const base::Context& ctx) {
 absl::Status PullSession::ReceiveAll(const base::Context& ctx) {
   while (!worker_done_) {
     RETURN_IF_ERROR(ctx.Check());  // A worker that never stops talking can be cancelled too.
+    if (const absl::Status status = verdicts_->Receive(); !status.ok()) {
+      return BrokenProtocol(base::ToStd(status.message()));
+    }
     const absl::StatusOr<std::optional<std::string>> frame = channel_->TryReceive();
     if (!frame.ok()) {
       worker_lost_ = true;
@@ -215,7 +222,7 @@ absl::Status PullSession::Handle(const base::Context& ctx, worker::WorkerMessage
         } else if constexpr (std::is_same_v<Body, worker::LayerQuestion>) {
           return OnQuestion(ctx, std::move(body));
         } else if constexpr (std::is_same_v<Body, worker::LayerDone>) {
-          return OnLayerDone(std::move(body));
+          return OnLayerDone(body);
         } else if constexpr (std::is_same_v<Body, worker::Done>) {
           return OnDone(body);
         } else if constexpr (std::is_same_v<Body, worker::Stalled>) {
@@ -278,23 +285,30 @@ absl::Status PullSession::Answer(const base::Context& ctx, const Layer& layer) {
                                        .decision = DecisionFor(layer.claim)});
 }
 
-// The layer's folder leaves the worker's reach before anything else happens to it.
-absl::Status PullSession::OnLayerDone(worker::LayerDone done) {
+// What is in the folder is what its verifier says, not who sent this. The folder leaves the
+// worker's reach before anything else happens to it.
+absl::Status PullSession::OnLayerDone(const worker::LayerDone& done) {
   const auto index = static_cast<size_t>(done.index);
   if (done.index < 0 || index >= layers_.size() || layers_[index].claim != Claim::kMine ||
-      layers_[index].done.has_value() || layers_[index].question.chain_id != done.chain_id) {
+      layers_[index].done.has_value()) {
     return BrokenProtocol("a layer nobody asked for");
+  }
+  Layer& layer = layers_[index];
+  absl::StatusOr<worker::UnpackedLayer> unpacked =
+      verdicts_->Take(done.directory, layer.question.diff_id);
+  if (!unpacked.ok()) {
+    return BrokenProtocol(base::ToStd(unpacked.status().message()));
   }
   const std::string from = base::StrCat(staging_, "/", done.directory);
   const std::string to = FinishedPath(done.index);
   if (rename(from.c_str(), to.c_str()) != 0) {
-    return base::ErrnoStatus(errno, base::StrCat("take over layer ", done.chain_id));
+    return base::ErrnoStatus(errno, base::StrCat("take over layer ", layer.question.chain_id));
   }
   struct stat info;
   if (lstat(to.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
     return BrokenProtocol("a layer that is no directory");
   }
-  layers_[index].done = std::move(done);
+  layer.done = *std::move(unpacked);
   NoteProgress();
   return absl::OkStatus();
 }

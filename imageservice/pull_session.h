@@ -21,6 +21,7 @@
 #include "imageservice/store/layers.h"
 #include "imageservice/store/trash.h"
 #include "imageservice/worker/protocol.h"
+#include "imageservice/worker/verdict.h"
 
 namespace imageservice {
 
@@ -97,7 +98,7 @@ class PullSession {
   struct Layer {
     worker::LayerQuestion question;
     LayerStore::Claim claim = LayerStore::Claim::kOther;
-    std::optional<worker::LayerDone> done;
+    std::optional<worker::UnpackedLayer> done;
   };
 
   absl::StatusOr<base::Subprocess> StartWorker();
@@ -112,7 +113,7 @@ class PullSession {
   absl::Status OnToken(const worker::Token& token);
   absl::Status OnResolved(worker::Resolved resolved);
   absl::Status OnQuestion(const base::Context& ctx, worker::LayerQuestion question);
-  absl::Status OnLayerDone(worker::LayerDone done);
+  absl::Status OnLayerDone(const worker::LayerDone& done);
   absl::Status OnStalled(const base::Context& ctx, const absl::Status& why);
   absl::Status OnDone(const worker::Done& done);
   absl::Status AnswerWaiting(const base::Context& ctx);
@@ -132,6 +133,7 @@ class PullSession {
   const std::string staging_;
   Event wake_;
   std::optional<worker::Channel> channel_;
+  std::optional<worker::VerdictBox> verdicts_;
   std::optional<worker::Resolved> resolved_;
   ResolvedImage image_;
   std::vector<Layer> layers_;

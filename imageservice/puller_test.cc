@@ -160,8 +160,8 @@ TEST_F(PullerTest, AMissingWorkerIsAnError) {
 TEST_F(PullerTest, WorkersThatLieAreRefusedAndLeaveNothing) {
   for (const std::string behaviour :
        {"garbage", "resolves-twice", "early-done", "silent-end", "wrong-endpoint", "wrong-diff-id",
-        "wrong-parent", "wrong-directory", "wrong-chain", "twice", "no-directory",
-        "missing-link"}) {
+        "wrong-parent", "wrong-directory", "wrong-index", "wrong-content", "no-verdict", "twice",
+        "no-directory", "missing-link"}) {
     const absl::Status status = Pull("q.io/a:abc." + behaviour).status();
     EXPECT_FALSE(status.ok()) << behaviour;
     ExpectNothingLeft();

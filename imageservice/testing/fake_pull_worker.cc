@@ -19,6 +19,7 @@
 #include "base/strings.h"
 #include "imageservice/testing/fake_image.h"
 #include "imageservice/worker/protocol.h"
+#include "imageservice/worker/verdict.h"
 
 namespace imageservice::worker {
 namespace {
@@ -157,17 +158,28 @@ class FakeWorker {
     RETURN_IF_ERROR(base::ReplaceFile(directory + "/file-" + letters_[index],
                                       letters_.substr(0, index + 1), 0644,
                                       base::Durability::kVolatile));
-    LayerDone done;
-    done.index = static_cast<int>(index);
-    done.chain_id = image_.chain_ids[index];
-    done.directory = name;
-    done.bytes = 4096;
-    done.inodes = 2;
-    RETURN_IF_ERROR(Misbehave(index, directory, &done));
-    return Send(done);
+    LayerDone done = {.index = static_cast<int>(index), .directory = name};
+    UnpackedLayer unpacked = {.bytes = 4096, .inodes = 2, .deferred = {}};
+    RETURN_IF_ERROR(Misbehave(index, directory, &done, &unpacked));
+    if (behaviour_ != "no-verdict") {
+      RETURN_IF_ERROR(Judge(index, name, unpacked));
+    }
+    RETURN_IF_ERROR(Send(done));
+    return behaviour_ == "twice" ? Send(done) : absl::OkStatus();
   }
 
-  absl::Status Misbehave(size_t index, const std::string& directory, LayerDone* done) {
+  // Plays the verifier.
+  absl::Status Judge(size_t index, const std::string& name, const UnpackedLayer& unpacked) {
+    ASSIGN_OR_RETURN(const base::UniqueFd file, MakeUnpackedFile());
+    RETURN_IF_ERROR(base::WriteAll(file.get(), Encode(LayerMessage(unpacked)), "unpacked"));
+    const bool is_wrong = behaviour_ == "wrong-content";
+    return SendVerdict(kVerdictSocket,
+                       {name, is_wrong ? std::string(64, '7') : image_.diff_ids[index]},
+                       file.get());
+  }
+
+  absl::Status Misbehave(size_t index, const std::string& directory, LayerDone* done,
+                         UnpackedLayer* unpacked) {
     if (behaviour_ == "gate") {
       PassGate();
     } else if (behaviour_ == "hang") {
@@ -176,20 +188,18 @@ class FakeWorker {
       std::abort();
     } else if (behaviour_ == "wrong-directory") {
       done->directory = "77";
-    } else if (behaviour_ == "wrong-chain") {
-      done->chain_id = std::string(64, '7');
-    } else if (behaviour_ == "twice") {
-      RETURN_IF_ERROR(Send(*done));
+    } else if (behaviour_ == "wrong-index") {
+      done->index = 77;
     } else if (behaviour_ == "no-directory") {
       RETURN_IF_ERROR(base::RemoveTree(directory));
       RETURN_IF_ERROR(base::ReplaceFile(directory, "", 0644, base::Durability::kVolatile));
     } else if (behaviour_ == "missing-link") {
-      done->deferred = {
+      unpacked->deferred = {
           {.kind = DeferredOperation::Kind::kHardLink, .path = "x", .target = "none"}};
     } else if (behaviour_ == "links" && index == 1) {
-      done->deferred = {{.kind = DeferredOperation::Kind::kHardLink,
-                         .path = "link",
-                         .target = base::StrCat("file-", std::string(1, letters_[0]))}};
+      unpacked->deferred = {{.kind = DeferredOperation::Kind::kHardLink,
+                             .path = "link",
+                             .target = base::StrCat("file-", std::string(1, letters_[0]))}};
     }
     return absl::OkStatus();
   }

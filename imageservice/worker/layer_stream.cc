@@ -3,41 +3,48 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 #include <utility>
 
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "imageservice/worker/digest.h"
 #include "imageservice/worker/inflate.h"
+#include "imageservice/worker/stage_timer.h"
 
 namespace imageservice::worker {
 namespace {
 
+constexpr uint64_t kRatioBegins = 16 << 20;  // Below so many bytes of archive any ratio will do.
+
 class LayerStream {
  public:
-  LayerStream(const LayerQuestion& layer, const Limits& limits, ParserProcess parser)
+  LayerStream(const LayerQuestion& layer, const Limits& limits, LayerProcess process)
       : layer_(layer),
         limits_(limits),
-        parser_(std::move(parser)),
+        process_(std::move(process)),
         blob_hasher_(layer.digest),
-        archive_hasher_("sha256:"),
         inflater_([this](std::string_view bytes) { return TakeArchive(bytes); }) {}
 
   // Takes compressed bytes. Errors end the stream; damaged data is not one of them yet.
   absl::Status Take(std::string_view bytes) {
+    timer_.Charge(&fetch_);
     blob_bytes_ += bytes.size();
     if (blob_bytes_ > layer_.size) {
       return absl::DataLossError(
           base::StrCat("the blob is longer than the ", layer_.size, " bytes of the manifest"));
     }
     blob_hasher_.Update(bytes);
-    if (content_.ok() && !parser_gave_up_) {
+    timer_.Charge(&digest_);
+    if (content_.ok()) {
       content_ = inflater_.Write(bytes);
+      timer_.Charge(&inflate_);
     }
-    return absl::IsResourceExhausted(content_) ? content_ : absl::OkStatus();
+    return absl::IsInvalidArgument(content_) ? absl::OkStatus() : content_;
   }
 
   absl::StatusOr<LayerDone> Finish() {
+    timer_.Charge(&fetch_);
     if (blob_bytes_ != layer_.size) {
       return absl::DataLossError(
           base::StrCat("the blob has ", blob_bytes_, " bytes instead of ", layer_.size));
@@ -45,73 +52,94 @@ class LayerStream {
     if (const std::string digest = blob_hasher_.Finish(); digest != layer_.digest) {
       return absl::DataLossError(base::StrCat("the blob's digest is ", digest));
     }
-    if (content_.ok() && !parser_gave_up_) {
+    if (content_.ok()) {
       content_ = inflater_.Finish();
     }
     RETURN_IF_ERROR(content_);
-    ASSIGN_OR_RETURN(LayerDone done, ReadParserResult(&parser_));
-    if (parser_gave_up_) {
-      return absl::InternalError("the archive's parser ended too early");
+    const absl::StatusOr<Verified> verified = ReadResult(&process_);
+    timer_.Charge(&unpack_);
+    RETURN_IF_ERROR(verified.status());
+    verifier_stages_ = verified->stages;
+    if (verified->diff_id != layer_.diff_id) {
+      return absl::InvalidArgumentError(
+          base::StrCat("the archive's digest is sha256:", verified->diff_id,
+                       " instead of the config's sha256:", layer_.diff_id));
     }
-    const std::string diff_id = archive_hasher_.Finish();
-    if (diff_id != base::StrCat("sha256:", layer_.diff_id)) {
-      return absl::InvalidArgumentError(base::StrCat(
-          "the archive's digest is ", diff_id, " instead of the config's sha256:", layer_.diff_id));
-    }
-    done.index = layer_.index;
-    done.chain_id = layer_.chain_id;
-    return done;
+    return LayerDone{.index = layer_.index, .directory = process_.directory};
+  }
+
+  // What the stages took so far. While the archive waits for the verifier, that hashes or waits
+  // itself.
+  void AddStages(Stages* stages) const {
+    stages->fetch += fetch_ / 1000;
+    stages->digest += digest_ / 1000 + verifier_stages_.digest;
+    stages->inflate += inflate_ / 1000;
+    stages->unpack += verifier_stages_.unpack;
   }
 
  private:
   // Takes bytes of the archive.
   absl::Status TakeArchive(std::string_view bytes) {
+    timer_.Charge(&inflate_);
     archive_bytes_ += bytes.size();
-    if (archive_bytes_ > limits_.max_layer_bytes) {
+    if (limits_.max_compression_ratio > 0 && archive_bytes_ > kRatioBegins &&
+        archive_bytes_ / limits_.max_compression_ratio > blob_bytes_) {
       return absl::ResourceExhaustedError(
-          base::StrCat("the layer is larger than ", limits_.max_layer_bytes, " bytes"));
+          base::StrCat("the layer is compressed more than ", limits_.max_compression_ratio, ":1"));
     }
-    archive_hasher_.Update(bytes);
-    while (!bytes.empty() && !parser_gave_up_) {
-      const ssize_t n = write(parser_.input.get(), bytes.data(), bytes.size());
+    while (!bytes.empty()) {
+      const ssize_t n = write(process_.archive.get(), bytes.data(), bytes.size());
       if (n >= 0) {
         bytes.remove_prefix(static_cast<size_t>(n));
       } else if (errno == EPIPE) {
-        parser_gave_up_ = true;  // It will say why.
+        const absl::Status reason = ReadResult(&process_).status();
+        return reason.ok() ? absl::InternalError("the layer's verifier ended too early") : reason;
       } else if (errno != EINTR) {
-        return base::ErrnoStatus(errno, "write to the parser");
+        return base::ErrnoStatus(errno, "write to the verifier");
       }
     }
+    timer_.Charge(&unpack_);
     return absl::OkStatus();
   }
 
   const LayerQuestion& layer_;
   const Limits& limits_;
-  ParserProcess parser_;
+  LayerProcess process_;
   Hasher blob_hasher_;
-  Hasher archive_hasher_;
   Inflater inflater_;
   uint64_t blob_bytes_ = 0;
   uint64_t archive_bytes_ = 0;
-  bool parser_gave_up_ = false;
   absl::Status content_;  // What is wrong with the content, if the blob is the right one.
+  Stages verifier_stages_;
+  StageTimer timer_;
+  uint64_t fetch_ = 0;  // In nanoseconds, as are the others.
+  uint64_t digest_ = 0;
+  uint64_t inflate_ = 0;
+  uint64_t unpack_ = 0;
 };
 
-}  // namespace
-
-absl::StatusOr<LayerDone> StreamLayer(const LayerQuestion& layer, const Limits& limits,
-                                      const ByteSource& source, ParserProcess parser,
-                                      std::atomic<uint64_t>* progress) {
-  LayerStream stream(layer, limits, std::move(parser));
+absl::StatusOr<LayerDone> Run(const ByteSource& source, LayerStream* stream,
+                              std::atomic<uint64_t>* progress) {
   std::string chunk;
   for (;;) {
     ASSIGN_OR_RETURN(const bool has_more, source(&chunk));
     if (!has_more) {
-      return stream.Finish();
+      return stream->Finish();
     }
     *progress += chunk.size();
-    RETURN_IF_ERROR(stream.Take(chunk));
+    RETURN_IF_ERROR(stream->Take(chunk));
   }
+}
+
+}  // namespace
+
+absl::StatusOr<LayerDone> StreamLayer(const LayerQuestion& layer, const Limits& limits,
+                                      const ByteSource& source, LayerProcess process,
+                                      std::atomic<uint64_t>* progress, Stages* stages) {
+  LayerStream stream(layer, limits, std::move(process));
+  absl::StatusOr<LayerDone> done = Run(source, &stream, progress);
+  stream.AddStages(stages);
+  return done;
 }
 
 }  // namespace imageservice::worker

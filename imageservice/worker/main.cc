@@ -6,13 +6,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <memory>
 #include <thread>
 #include <utility>
 
 #include "base/files.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
-#include "imageservice/worker/parser_process.h"
+#include "imageservice/worker/forker.h"
 #include "imageservice/worker/protocol.h"
 #include "imageservice/worker/pull.h"
 #include "imageservice/worker/sandbox.h"
@@ -20,8 +21,17 @@
 namespace imageservice::worker {
 namespace {
 
+constexpr uint64_t kMemory = uint64_t{2}
+                             << 30;  // Of the network process: zstd takes up to 128 MiB a layer.
+
 absl::Status Send(Channel* channel, const WorkerMessage& message) {
   return channel->Send(base::Context(), Encode(message));
+}
+
+// Before the request with its secrets is read, and before anything that can fail in a foreign way.
+absl::StatusOr<std::unique_ptr<Forker>> StartForker() {
+  RETURN_IF_ERROR(ForgoNewPrivileges());
+  return Forker::Start();
 }
 
 absl::StatusOr<PullRequest> ReceiveRequest(Channel* channel) {
@@ -50,6 +60,7 @@ absl::Status ConfineNetwork(Channel* channel) {
                                           "capabilities and system calls only"}));
   }
   RETURN_IF_ERROR(DropCapabilities(Role::kNetwork));
+  RETURN_IF_ERROR(LimitMemory(kMemory));
   return FilterSystemCalls(Role::kNetwork);
 }
 
@@ -73,13 +84,11 @@ absl::Status ReceiveAnswers(Channel* channel, Pull* pull) {
   _exit(status.ok() && is_told ? 0 : 1);
 }
 
-absl::Status Run(Channel* channel, PullRequest* request) {
+absl::Status Run(Channel* channel, PullRequest* request, Forker* forker) {
   ASSIGN_OR_RETURN(const base::UniqueFd staging, LockStaging(request->staging_directory));
-  RETURN_IF_ERROR(ForgoNewPrivileges());
-  ASSIGN_OR_RETURN(const std::unique_ptr<ParserForker> forker,
-                   ParserForker::Start(staging.get(), request->limits.max_layer_entries));
+  RETURN_IF_ERROR(forker->Configure(staging.get(), request->limits));
   RETURN_IF_ERROR(ConfineNetwork(channel));
-  Pull pull(request, channel, forker.get());
+  Pull pull(request, channel, forker);
   const std::string what = base::StrCat("pull ", request->reference);
   std::thread([&] { End(channel, base::Annotate(pull.Run(), what)); }).detach();
   End(channel, base::Annotate(ReceiveAnswers(channel, &pull), what));
@@ -93,10 +102,14 @@ int main() {
   signal(SIGPIPE, SIG_IGN);
   mallopt(M_ARENA_MAX, 1);
   worker::Channel channel{base::UniqueFd(worker::kWorkerSocket)};
+  absl::StatusOr<std::unique_ptr<worker::Forker>> forker = worker::StartForker();
+  if (!forker.ok()) {
+    worker::End(&channel, forker.status());
+  }
   absl::StatusOr<worker::PullRequest> request = worker::ReceiveRequest(&channel);
   if (!request.ok()) {
     worker::End(&channel, request.status());
   }
-  worker::End(&channel, base::Annotate(worker::Run(&channel, &*request),
+  worker::End(&channel, base::Annotate(worker::Run(&channel, &*request, forker->get()),
                                        base::StrCat("pull ", request->reference)));
 }

@@ -145,9 +145,9 @@ absl::StatusOr<LayerQuestion> ParseQuestion(const Json& json) {
 }
 
 // A deferred operation is a short list: [kind, path] or ["link", path, target].
-Json ToJson(const LayerDone& done) {
+Json ToJson(const UnpackedLayer& layer) {
   Json deferred = Json::array();
-  for (const DeferredOperation& operation : done.deferred) {
+  for (const DeferredOperation& operation : layer.deferred) {
     const std::string path = EscapePath(operation.path);
     switch (operation.kind) {
       case DeferredOperation::Kind::kOpaque:
@@ -161,8 +161,9 @@ Json ToJson(const LayerDone& done) {
         break;
     }
   }
-  return {{"type", "layer_done"},           {"index", done.index}, {"chain_id", done.chain_id},
-          {"directory", done.directory},    {"bytes", done.bytes}, {"inodes", done.inodes},
+  return {{"type", "unpacked"},
+          {"bytes", layer.bytes},
+          {"inodes", layer.inodes},
           {"deferred", std::move(deferred)}};
 }
 
@@ -187,39 +188,65 @@ absl::StatusOr<DeferredOperation> ParseOperation(const Json& json) {
   return operation;
 }
 
+absl::StatusOr<UnpackedLayer> ParseUnpacked(const Json& json) {
+  UnpackedLayer layer;
+  ASSIGN_OR_RETURN(layer.bytes, JsonSize(json, "bytes"));
+  ASSIGN_OR_RETURN(layer.inodes, JsonSize(json, "inodes"));
+  for (const Json& element : base::JsonMember(json, "deferred")) {
+    ASSIGN_OR_RETURN(DeferredOperation operation, ParseOperation(element));
+    layer.deferred.push_back(std::move(operation));
+  }
+  return layer;
+}
+
+Json ToJson(const LayerDone& done) {
+  return {{"type", "layer_done"}, {"index", done.index}, {"directory", done.directory}};
+}
+
 absl::StatusOr<LayerDone> ParseLayerDone(const Json& json) {
   LayerDone done;
   ASSIGN_OR_RETURN(done.index, JsonIndex(json, "index"));
-  ASSIGN_OR_RETURN(done.chain_id, JsonHex(json, "chain_id"));
   ASSIGN_OR_RETURN(done.directory, JsonString(json, "directory"));
-  const bool is_number =
-      std::ranges::all_of(done.directory, [](char c) { return c >= '0' && c <= '9'; });
-  if (done.directory.empty() || done.directory.size() > 10 || !is_number) {
+  if (!IsLayerDirectory(done.directory)) {
     return absl::InvalidArgumentError("the name of a layer's folder is no number");
-  }
-  ASSIGN_OR_RETURN(done.bytes, JsonSize(json, "bytes"));
-  ASSIGN_OR_RETURN(done.inodes, JsonSize(json, "inodes"));
-  for (const Json& element : base::JsonMember(json, "deferred")) {
-    ASSIGN_OR_RETURN(DeferredOperation operation, ParseOperation(element));
-    done.deferred.push_back(std::move(operation));
   }
   return done;
 }
 
-Json ToJson(const Done& done) {
-  return {{"type", "done"},
-          {"fetch", done.stages.fetch},
-          {"digest", done.stages.digest},
-          {"inflate", done.stages.inflate},
-          {"unpack", done.stages.unpack}};
+Json StagesToJson(const Stages& stages) {
+  return {{"fetch", stages.fetch},
+          {"digest", stages.digest},
+          {"inflate", stages.inflate},
+          {"unpack", stages.unpack}};
 }
+
+absl::StatusOr<Stages> ParseStages(const Json& json) {
+  Stages stages;
+  ASSIGN_OR_RETURN(stages.fetch, JsonSize(json, "fetch"));
+  ASSIGN_OR_RETURN(stages.digest, JsonSize(json, "digest"));
+  ASSIGN_OR_RETURN(stages.inflate, JsonSize(json, "inflate"));
+  ASSIGN_OR_RETURN(stages.unpack, JsonSize(json, "unpack"));
+  return stages;
+}
+
+Json ToJson(const Verified& verified) {
+  return {{"type", "verified"},
+          {"diff_id", verified.diff_id},
+          {"stages", StagesToJson(verified.stages)}};
+}
+
+absl::StatusOr<Verified> ParseVerified(const Json& json) {
+  Verified verified;
+  ASSIGN_OR_RETURN(verified.diff_id, JsonHex(json, "diff_id"));
+  ASSIGN_OR_RETURN(verified.stages, ParseStages(base::JsonMember(json, "stages")));
+  return verified;
+}
+
+Json ToJson(const Done& done) { return {{"type", "done"}, {"stages", StagesToJson(done.stages)}}; }
 
 absl::StatusOr<Done> ParseDone(const Json& json) {
   Done done;
-  ASSIGN_OR_RETURN(done.stages.fetch, JsonSize(json, "fetch"));
-  ASSIGN_OR_RETURN(done.stages.digest, JsonSize(json, "digest"));
-  ASSIGN_OR_RETURN(done.stages.inflate, JsonSize(json, "inflate"));
-  ASSIGN_OR_RETURN(done.stages.unpack, JsonSize(json, "unpack"));
+  ASSIGN_OR_RETURN(done.stages, ParseStages(base::JsonMember(json, "stages")));
   return done;
 }
 
@@ -249,6 +276,15 @@ std::string Encode(const WorkerMessage& message) {
   return base::DumpJson(std::visit([](const auto& value) { return ToJson(value); }, message));
 }
 
+std::string Encode(const LayerMessage& message) {
+  return base::DumpJson(std::visit([](const auto& value) { return ToJson(value); }, message));
+}
+
+bool IsLayerDirectory(std::string_view name) {
+  return !name.empty() && name.size() <= 10 &&
+         std::ranges::all_of(name, [](char c) { return c >= '0' && c <= '9'; });
+}
+
 absl::StatusOr<WorkerMessage> ParseWorkerMessage(std::string_view json) {
   return ParseMessage<WorkerMessage>(json, {{"progress", As<WorkerMessage, ParseProgress>},
                                             {"token", As<WorkerMessage, ParseToken>},
@@ -259,6 +295,12 @@ absl::StatusOr<WorkerMessage> ParseWorkerMessage(std::string_view json) {
                                             {"stalled", As<WorkerMessage, ParseStatus<Stalled>>},
                                             {"done", As<WorkerMessage, ParseDone>},
                                             {"error", As<WorkerMessage, ParseStatus<Failed>>}});
+}
+
+absl::StatusOr<LayerMessage> ParseLayerMessage(std::string_view json) {
+  return ParseMessage<LayerMessage>(json, {{"unpacked", As<LayerMessage, ParseUnpacked>},
+                                           {"verified", As<LayerMessage, ParseVerified>},
+                                           {"error", As<LayerMessage, ParseStatus<Failed>>}});
 }
 
 }  // namespace imageservice::worker

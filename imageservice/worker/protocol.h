@@ -25,13 +25,15 @@
 // forked die with it. All its processes share one flock(2) on the staging directory: the lock is
 // free once the last of them is gone, and only then may the directory be swept.
 //
-// When `layer_done` arrives, the parser that wrote `directory` has ended and both digests of the
-// layer were found right. The daemon renames the directory out of the staging directory, after
-// which no process of the worker can reach it (Landlock), and only then does the deferred work on
-// it.
+// Who talks to registries says that a layer is done, but what is in it the daemon takes from the
+// layer's verifier alone, a process without a network: when `layer_done` arrives, the verdict on
+// `directory` lies in kVerdictSocket (verdict.h), its diff ID has to be the config's, and the
+// parser that wrote the directory has ended. The daemon renames the directory out of the staging
+// directory, after which no process of the worker can reach it (Landlock), and only then does the
+// deferred work on it.
 //
-// The worker is started with nothing but kWorkerSocket and an environment that may hold
-// HTTPS_PROXY, HTTP_PROXY (also as http_proxy, which is the name libcurl obeys) and NO_PROXY.
+// The worker is started with nothing but kWorkerSocket, kVerdictSocket and an environment that may
+// hold HTTPS_PROXY, HTTP_PROXY (also as http_proxy, which is the name libcurl obeys) and NO_PROXY.
 #pragma once
 
 #include <cstddef>
@@ -52,6 +54,7 @@
 namespace imageservice::worker {
 
 inline constexpr int kWorkerSocket = 3;
+inline constexpr int kVerdictSocket = 4;  // SOCK_SEQPACKET, for verifiers only.
 inline constexpr size_t kMaxFrameBytes = 64
                                          << 20;  // A few documents of 4 MiB, escaped, and change.
 inline constexpr size_t kMaxManifestBytes = 4 << 20;  // Also an index's (OCI distribution-spec).
@@ -201,14 +204,10 @@ struct DeferredOperation {
   std::string target;  // kHardLink only.
 };
 
-// A fetched layer: unpacked, verified, and no process of the worker works on it any more.
+// A layer was fetched and its verdict sent.
 struct LayerDone {
   int index = 0;
-  std::string chain_id;
   std::string directory;  // The name of its folder in the staging directory.
-  uint64_t bytes = 0;     // Disk space taken.
-  uint64_t inodes = 0;
-  std::vector<DeferredOperation> deferred;
 };
 
 // The worker can go on later, with all it has got so far, but not now: each endpoint failed in a
@@ -241,18 +240,41 @@ struct Failed {
 using WorkerMessage = std::variant<Progress, Token, Warning, Resolved, LayerQuestion, LayerDone,
                                    Stalled, Done, Failed>;
 
+// --- within the worker, about one layer ---------------------------------------------------------
+
+// Parser → verifier, which passes it on to the daemon unread: what was made of the archive.
+struct UnpackedLayer {
+  uint64_t bytes = 0;  // Disk space taken.
+  uint64_t inodes = 0;
+  std::vector<DeferredOperation> deferred;
+};
+
+// Verifier → network process: the verdict is sent.
+struct Verified {
+  std::string diff_id;  // Of the archive: 64 hexadecimal digits.
+  Stages stages;        // `digest` and `unpack` only.
+};
+
+// Each is said once, before the end. Instead of either comes Failed.
+using LayerMessage = std::variant<UnpackedLayer, Verified, Failed>;
+
 // --- codec
 // ----------------------------------------------------------------------------------------
 
 // The JSON of a message, without the frame.
 std::string Encode(const DaemonMessage& message);
 std::string Encode(const WorkerMessage& message);
+std::string Encode(const LayerMessage& message);
 
 // The message in `json`; INVALID_ARGUMENT for anything malformed, with limits checked: indexes are
 // not negative, chain and diff IDs are 64 hexadecimal digits, `directory` is a number, and deferred
 // paths are clean as promised above.
 absl::StatusOr<DaemonMessage> ParseDaemonMessage(std::string_view json);
 absl::StatusOr<WorkerMessage> ParseWorkerMessage(std::string_view json);
+absl::StatusOr<LayerMessage> ParseLayerMessage(std::string_view json);
+
+// Whether a layer's folder may be called so: a number of at most ten digits.
+bool IsLayerDirectory(std::string_view name);
 
 // The frames in a stream of bytes that arrives in pieces.
 class FrameReader {

@@ -81,7 +81,7 @@ TEST(ProtocolTest, WorkerMessagesSurviveTheirWay) {
       Warning{"careful"},
       Resolved{"sha256:1", "sha256:2", {"{}"}, "type", "{\"a\":\n1}", "config\t", id, 1},
       LayerQuestion{0, id, "", id, "sha256:2", 99},
-      LayerDone{0, id, "1", 4096, 3, {}},
+      LayerDone{0, "1"},
       Stalled{absl::UnavailableError("HTTP 503")},
       Done{{.fetch = 1, .digest = 2, .inflate = 3, .unpack = 4}},
       Failed{absl::NotFoundError("gone")},
@@ -95,14 +95,14 @@ TEST(ProtocolTest, WorkerMessagesSurviveTheirWay) {
 }
 
 TEST(ProtocolTest, DeferredPathsMayBeAnyBytes) {
-  LayerDone done{0, std::string(64, 'a'), "1", 0, 0, {}};
+  UnpackedLayer layer;
   const std::string path = "caf\xe9/100%/\n\xff";
-  done.deferred.push_back({DeferredOperation::Kind::kHardLink, path, "t%41"});
-  done.deferred.push_back({DeferredOperation::Kind::kCopyMetadata, ".", ""});
-  done.deferred.push_back({DeferredOperation::Kind::kOpaque, "a", ""});
-  const auto read = ParseWorkerMessage(Encode(WorkerMessage(done)));
+  layer.deferred.push_back({DeferredOperation::Kind::kHardLink, path, "t%41"});
+  layer.deferred.push_back({DeferredOperation::Kind::kCopyMetadata, ".", ""});
+  layer.deferred.push_back({DeferredOperation::Kind::kOpaque, "a", ""});
+  const auto read = ParseLayerMessage(Encode(LayerMessage(layer)));
   ASSERT_TRUE(read.ok()) << read.status();
-  const auto& deferred = std::get<LayerDone>(*read).deferred;
+  const auto& deferred = std::get<UnpackedLayer>(*read).deferred;
   ASSERT_EQ(deferred.size(), 3u);
   EXPECT_EQ(deferred[0].path, path);
   EXPECT_EQ(deferred[0].target, "t%41");
@@ -113,21 +113,15 @@ TEST(ProtocolTest, DeferredPathsMayBeAnyBytes) {
 TEST(ProtocolTest, RejectsDeferredPathsThatClimb) {
   for (const char* path :
        {"/etc", "..", "a/../b", "a//b", "./a", "a/", "", "%2e%2e/x", "a%00b", "a%4", "%", "%zz"}) {
-    const base::Json json = {{"type", "layer_done"},
-                             {"index", 0},
-                             {"chain_id", std::string(64, 'a')},
-                             {"directory", "1"},
-                             {"deferred", {{"opaque", path}}}};
-    EXPECT_FALSE(ParseWorkerMessage(base::DumpJson(json)).ok()) << path;
+    const base::Json json = {
+        {"type", "unpacked"}, {"bytes", 0}, {"inodes", 0}, {"deferred", {{"opaque", path}}}};
+    EXPECT_FALSE(ParseLayerMessage(base::DumpJson(json)).ok()) << path;
   }
 }
 
 TEST(ProtocolTest, RejectsFolderNamesThatAreNoNumbers) {
   for (const char* name : {"", "..", "1/2", "a", "99999999999"}) {
-    const base::Json json = {{"type", "layer_done"},
-                             {"index", 0},
-                             {"chain_id", std::string(64, 'a')},
-                             {"directory", name}};
+    const base::Json json = {{"type", "layer_done"}, {"index", 0}, {"directory", name}};
     EXPECT_FALSE(ParseWorkerMessage(base::DumpJson(json)).ok()) << name;
   }
 }

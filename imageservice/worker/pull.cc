@@ -183,16 +183,17 @@ absl::StatusOr<LayerDone> Pull::FetchFrom(int endpoint, const LayerQuestion& lay
     *is_transfer_fault = true;
     ASSIGN_OR_RETURN(HttpResponse response, client_->OpenBlob(endpoint, layer.digest));
     *is_transfer_fault = false;
-    ASSIGN_OR_RETURN(ParserProcess parser,
-                     forker_.StartParser(base::StrCat(directories_.fetch_add(1) + 1)));
+    ASSIGN_OR_RETURN(LayerProcess process,
+                     forker_.StartLayer(base::StrCat(directories_.fetch_add(1) + 1)));
     std::atomic<uint64_t> received = 0;
     const ByteSource source = [&](std::string* chunk) -> absl::StatusOr<bool> {
       absl::StatusOr<bool> has_more = response.Read(chunk);
       received += chunk->size();
       return has_more;
     };
-    absl::StatusOr<LayerDone> done =
-        StreamLayer(layer, request_.limits, source, std::move(parser), &bytes_done_);
+    Stages stages;
+    absl::StatusOr<LayerDone> done = StreamLayer(layer, request_.limits, source,
+                                                 std::move(process), &bytes_done_, &stages);
     if (done.ok()) {
       return done;
     }

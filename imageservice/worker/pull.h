@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
-#include "imageservice/worker/parser_process.h"
+#include "imageservice/worker/forker.h"
 #include "imageservice/worker/protocol.h"
 #include "imageservice/worker/registry/client.h"
 #include "imageservice/worker/resolve.h"
@@ -23,7 +23,7 @@ namespace imageservice::worker {
 class Pull {
  public:
   // All must outlive this. `request` and `forker` are used by several threads.
-  Pull(const PullRequest* request, Channel* channel, ParserForker* forker)
+  Pull(const PullRequest* request, Channel* channel, Forker* forker)
       : request_(*request), channel_(*channel), forker_(*forker) {}
 
   // Returns when every layer is in place. After an error fetches may still be running in threads:
@@ -49,7 +49,7 @@ class Pull {
 
   const PullRequest& request_;
   Channel& channel_;
-  ParserForker& forker_;
+  Forker& forker_;
   std::unique_ptr<HttpClient> http_;
   std::unique_ptr<RegistryClient> client_;
   ResolvedImage image_;  // Constant once the fetching threads run.

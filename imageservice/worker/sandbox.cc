@@ -4,6 +4,7 @@
 #include <linux/capability.h>
 #include <linux/landlock.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -66,7 +67,7 @@ absl::Status ForgoNewPrivileges() {
 }
 
 absl::StatusOr<Landlock> ConfineFiles(const std::vector<std::string>& readable,
-                                      const std::vector<int>& writable) {
+                                      const std::vector<int>& writable, Signals signals) {
   const long version =
       syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
   if (version < 2) {
@@ -76,7 +77,9 @@ absl::StatusOr<Landlock> ConfineFiles(const std::vector<std::string>& readable,
   attributes.handled_access_fs =
       kAllAccess | (version >= 3 ? kAccessTruncate : 0) | (version >= 5 ? kAccessIoctlDevice : 0);
   attributes.handled_access_net = version >= 4 ? kAccessNetBindTcp : 0;
-  attributes.scoped = version >= 6 ? kScopeAbstractUnixSocket | kScopeSignal : 0;
+  attributes.scoped = version < 6                     ? 0
+                      : signals == Signals::kChildren ? kScopeAbstractUnixSocket
+                                                      : kScopeAbstractUnixSocket | kScopeSignal;
   // Older kernels know a shorter structure.
   const size_t size = version >= 6   ? sizeof(attributes)
                       : version >= 4 ? offsetof(RulesetAttributes, scoped)
@@ -133,11 +136,21 @@ std::vector<std::string> NetworkFiles() {
           "/dev/urandom"};
 }
 
+absl::Status EnterRoot(int directory) {
+  if (fchdir(directory) != 0 || chroot(".") != 0) {
+    return base::ErrnoStatus(errno, "chroot into the layer's folder");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status DropCapabilities(Role role) {
   uint64_t keep = 0;
-  if (role != Role::kNetwork) {
+  if (role == Role::kForker || role == Role::kParser) {
     keep = Bit(CAP_CHOWN) | Bit(CAP_DAC_OVERRIDE) | Bit(CAP_FOWNER) | Bit(CAP_FSETID) |
            Bit(CAP_MKNOD) | Bit(CAP_SETFCAP);
+  }
+  if (role == Role::kForker) {
+    keep |= Bit(CAP_SYS_CHROOT);  // For its parsers to be.
   }
   __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2] = {};
@@ -155,6 +168,17 @@ absl::Status DropCapabilities(Role role) {
   }
   if (syscall(SYS_capset, &header, data) != 0) {
     return base::ErrnoStatus(errno, "capset");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LimitMemory(uint64_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  bytes = RLIM_INFINITY;
+#endif
+  const rlimit limit = {bytes, bytes};
+  if (setrlimit(RLIMIT_DATA, &limit) != 0) {
+    return base::ErrnoStatus(errno, "limit the memory");
   }
   return absl::OkStatus();
 }

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <seccomp.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/mount.h>
@@ -11,10 +12,13 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
+#include <set>
 #include <sstream>
 #include <thread>
 
@@ -35,10 +39,13 @@ int RunConfined(Role role, const std::string& staging, const std::function<int(i
   if (child == 0) {
     const std::vector<std::string> readable =
         role == Role::kNetwork ? NetworkFiles() : std::vector<std::string>();
-    const std::vector<int> writable =
-        role == Role::kNetwork ? std::vector<int>() : std::vector<int>{directory};
-    const bool is_confined = ForgoNewPrivileges().ok() && ConfineFiles(readable, writable).ok() &&
-                             DropCapabilities(role).ok() && FilterSystemCalls(role).ok();
+    const std::vector<int> writable = role == Role::kForker || role == Role::kParser
+                                          ? std::vector<int>{directory}
+                                          : std::vector<int>();
+    const bool is_confined = ForgoNewPrivileges().ok() &&
+                             (role != Role::kParser || EnterRoot(directory).ok()) &&
+                             ConfineFiles(readable, writable).ok() && DropCapabilities(role).ok() &&
+                             FilterSystemCalls(role).ok();
     _exit(is_confined ? body(directory) : 99);
   }
   close(directory);
@@ -68,6 +75,8 @@ std::string RoleName(const ::testing::TestParamInfo<Role>& role) {
       return "Network";
     case Role::kForker:
       return "Forker";
+    case Role::kVerifier:
+      return "Verifier";
     case Role::kParser:
       return "Parser";
   }
@@ -75,7 +84,9 @@ std::string RoleName(const ::testing::TestParamInfo<Role>& role) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Roles, SandboxTest,
-                         ::testing::Values(Role::kNetwork, Role::kForker, Role::kParser), RoleName);
+                         ::testing::Values(Role::kNetwork, Role::kForker, Role::kVerifier,
+                                           Role::kParser),
+                         RoleName);
 
 TEST_P(SandboxTest, CannotReadOrWriteFilesElsewhere) {
   if (!HasLandlock()) GTEST_SKIP() << "SKIP: Landlock";
@@ -96,6 +107,7 @@ TEST_P(SandboxTest, CannotReadOrWriteFilesElsewhere) {
 }
 
 TEST_P(SandboxTest, CannotExecuteMountTraceOrSignal) {
+  const Role role = GetParam();
   const pid_t parent = getpid();
   const int code = RunConfined(GetParam(), temp_.path(), [&](int) {
     execl("/bin/true", "true", nullptr);
@@ -105,7 +117,7 @@ TEST_P(SandboxTest, CannotExecuteMountTraceOrSignal) {
     if (unshare(CLONE_NEWUSER) == 0) return 4;
     if (syscall(SYS_bpf, 0, nullptr, 0) == 0) return 5;
     if (setuid(1) == 0) return 6;
-    if (chroot("/") == 0) return 7;
+    if (role != Role::kForker && chroot("/") == 0) return 7;
     if (syscall(SYS_io_uring_setup, 1, nullptr) != -1 || errno != EPERM) return 8;
     return 42;  // And so exec has failed.
   });
@@ -128,6 +140,7 @@ TEST_F(RoleTest, OnlyTheNetworkHasSockets) {
   const auto can_connect = [](int) { return socket(AF_INET, SOCK_STREAM, 0) >= 0 ? 1 : 0; };
   EXPECT_EQ(RunConfined(Role::kNetwork, temp_.path(), can_connect), 1);
   EXPECT_EQ(RunConfined(Role::kForker, temp_.path(), can_connect), 0);
+  EXPECT_EQ(RunConfined(Role::kVerifier, temp_.path(), can_connect), 0);
   EXPECT_EQ(RunConfined(Role::kParser, temp_.path(), can_connect), 0);
 }
 
@@ -139,7 +152,94 @@ TEST_F(RoleTest, OnlyTheForkerForks) {
   };
   EXPECT_EQ(RunConfined(Role::kNetwork, temp_.path(), can_fork), 0);
   EXPECT_EQ(RunConfined(Role::kForker, temp_.path(), can_fork), 1);
+  EXPECT_EQ(RunConfined(Role::kVerifier, temp_.path(), can_fork), 0);
   EXPECT_EQ(RunConfined(Role::kParser, temp_.path(), can_fork), 0);
+}
+
+// Landlock knows nothing of these calls.
+TEST_F(RoleTest, NobodyButTheForkerChangesTheMetadataOfFilesElsewhere) {
+  const std::string other = temp_.path() + "/other";
+  const std::string staging = temp_.path() + "/staging";
+  ASSERT_TRUE(base::ReplaceFile(other, "x", 0600, base::Durability::kVolatile).ok());
+  ASSERT_EQ(mkdir(staging.c_str(), 0700), 0);
+  struct stat before = {};
+  ASSERT_EQ(stat(other.c_str(), &before), 0);
+  for (const Role role : {Role::kNetwork, Role::kVerifier, Role::kParser}) {
+    const int code = RunConfined(role, staging, [&](int root) {
+      const timespec times[2] = {{1, 0}, {1, 0}};
+      for (const std::string& path : {other, std::string("../other")}) {
+        if (fchmodat(root, path.c_str(), 04777, 0) == 0) return 1;
+        if (chmod(path.c_str(), 04777) == 0) return 2;
+        if (fchownat(root, path.c_str(), 5, 5, 0) == 0) return 3;
+        if (utimensat(root, path.c_str(), times, 0) == 0) return 4;
+        if (lsetxattr(path.c_str(), "trusted.x", "y", 1, 0) == 0) return 5;
+        if (linkat(root, path.c_str(), root, "mine", 0) == 0) return 6;
+        if (rename(path.c_str(), "mine") == 0) return 7;
+        if (unlink(path.c_str()) == 0) return 8;
+      }
+      return 0;
+    });
+    EXPECT_EQ(code, 0) << RoleName({role, 0});
+  }
+  struct stat after = {};
+  ASSERT_EQ(stat(other.c_str(), &after), 0);
+  EXPECT_EQ(after.st_ctim.tv_sec, before.st_ctim.tv_sec);
+  EXPECT_EQ(after.st_ctim.tv_nsec, before.st_ctim.tv_nsec);
+}
+
+// What holds without Landlock, which the kernel may lack.
+TEST_F(RoleTest, TheNetworkAndVerifiersWriteNoFileEvenWithoutLandlock) {
+  const std::string file = temp_.path() + "/file";
+  ASSERT_TRUE(base::ReplaceFile(file, "x", 0666, base::Durability::kVolatile).ok());
+  for (const Role role : {Role::kNetwork, Role::kVerifier}) {
+    const pid_t child = fork();
+    if (child == 0) {
+      const std::string fresh = file + "-fresh";
+      int code = ForgoNewPrivileges().ok() && FilterSystemCalls(role).ok() ? 0 : 99;
+      for (const int flags : {O_WRONLY, O_RDWR, O_RDONLY | O_TRUNC, O_WRONLY | O_APPEND}) {
+        code = open(file.c_str(), flags) >= 0 ? 1 : code;
+      }
+      code = open(fresh.c_str(), O_RDONLY | O_CREAT, 0600) >= 0 ? 2 : code;
+      code = open("/tmp", O_TMPFILE | O_RDWR, 0600) >= 0 ? 3 : code;
+      code = (open(file.c_str(), O_RDONLY) >= 0) == (role == Role::kNetwork) ? code : 4;
+      _exit(code);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0) << RoleName({role, 0});
+  }
+}
+
+TEST_F(RoleTest, AVerifierKillsItsOwnChildOnly) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const pid_t stranger = fork();
+  if (stranger == 0) {
+    pause();
+  }
+  const pid_t verifier = fork();
+  if (verifier == 0) {
+    const pid_t child = fork();
+    if (child == 0) {
+      pause();
+    }
+    const bool is_confined =
+        ForgoNewPrivileges().ok() && ConfineFiles({}, {}, Signals::kChildren).ok() &&
+        DropCapabilities(Role::kVerifier).ok() && FilterSystemCalls(Role::kVerifier, child).ok();
+    siginfo_t end = {};
+    int code = is_confined ? 0 : 99;
+    code = kill(stranger, SIGKILL) == 0 ? 1 : code;
+    code = kill(child, SIGTERM) == 0 ? 2 : code;
+    code = kill(child, SIGKILL) != 0 ? 3 : code;
+    code = waitid(P_PID, static_cast<id_t>(child), &end, WEXITED) != 0 ? 4 : code;
+    _exit(code);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(verifier, &status, 0), verifier);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(waitpid(stranger, &status, WNOHANG), 0) << "it lives";
+  ASSERT_EQ(kill(stranger, SIGKILL), 0);
+  ASSERT_EQ(waitpid(stranger, &status, 0), stranger);
 }
 
 TEST_F(RoleTest, TheParserMayLinkAcrossItsOwnDirectories) {
@@ -222,16 +322,61 @@ TEST_F(LiveWorkerTest, EveryThreadIsConfinedAndWithoutCapabilities) {
   EXPECT_TRUE(outcome.status.ok()) << outcome.status;
 }
 
-TEST_F(LiveWorkerTest, TheForkerHasOnlyTheParsersCapabilities) {
+TEST_F(LiveWorkerTest, TheForkerHasOnlyTheParsersCapabilitiesAndChroot) {
   const PullOutcome outcome = LookAtWorker([](pid_t pid) {
     const std::vector<pid_t> children = Children(pid);
     ASSERT_EQ(children.size(), 1u);
     const std::string status = base::StrCat("/proc/", children[0], "/status");
     EXPECT_EQ(StatusLine(status, "Seccomp"), "2");
-    // CHOWN 0, DAC_OVERRIDE 1, FOWNER 3, FSETID 4, MKNOD 27, SETFCAP 31.
-    EXPECT_EQ(std::stoul(StatusLine(status, "CapEff"), nullptr, 16) & ~0x8800001bUL, 0u);
+    // CHOWN 0, DAC_OVERRIDE 1, FOWNER 3, FSETID 4, SYS_CHROOT 18, MKNOD 27, SETFCAP 31.
+    EXPECT_EQ(std::stoul(StatusLine(status, "CapEff"), nullptr, 16) & ~0x8804001bUL, 0u);
   });
   EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+}
+
+// The sockets of a process, as /proc names them.
+std::set<std::string> Sockets(pid_t pid) {
+  const std::string directory = base::StrCat("/proc/", pid, "/fd");
+  std::set<std::string> sockets;
+  for (const std::string& fd :
+       base::ListDirectory(directory).value_or(std::vector<std::string>())) {
+    std::error_code error;
+    const std::string target = std::filesystem::read_symlink(directory + "/" + fd, error);
+    if (target.starts_with("socket:")) sockets.insert(target);
+  }
+  return sockets;
+}
+
+TEST_F(LiveWorkerTest, TheNetworkProcessAndVerifiersHaveDifferentSocketsToTheDaemon) {
+  const PullOutcome outcome = LookAtWorker([](pid_t pid) {
+    const std::vector<pid_t> children = Children(pid);
+    ASSERT_EQ(children.size(), 1u);
+    const std::set<std::string> network = Sockets(pid);
+    const std::set<std::string> forker = Sockets(children[0]);
+    EXPECT_EQ(forker.size(), 2u) << "orders and verdicts";
+    for (const std::string& socket : forker) {
+      EXPECT_FALSE(network.contains(socket)) << socket;
+    }
+  });
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+}
+
+TEST_F(LiveWorkerTest, PullsOnAKernelWithoutLandlockAfterAWarning) {
+  PullOutcome outcome;
+  // Filters are a thread's own, and its children's.
+  std::thread old_kernel([&] {
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+    seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0);
+    seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(landlock_create_ruleset), 0);
+    ASSERT_EQ(seccomp_load(filter), 0);
+    seccomp_release(filter);
+    outcome = daemon_.Pull(daemon_.Request(server_->url(), "app", "1"));
+  });
+  old_kernel.join();
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  ASSERT_EQ(outcome.warnings.size(), 1u);
+  EXPECT_NE(outcome.warnings[0].find("no Landlock"), std::string::npos);
+  EXPECT_EQ(base::ReadFile(daemon_.LayerPath(outcome, 0) + "/f").value(), "x");
 }
 
 TEST_F(LiveWorkerTest, UsesLittleMemory) {

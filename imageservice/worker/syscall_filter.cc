@@ -1,7 +1,9 @@
 // The system calls each role may make. Lists are of what is allowed, so that a call added to the
 // kernel tomorrow is refused.
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -51,12 +53,9 @@ constexpr const char* kCommon[] = {
     "rt_sigreturn",
     "sched_yield",
     "sigaltstack",
-    "stat",
     "time",
     "write",
     "writev",
-    "openat",
-    "open",
     "rseq",
     "set_robust_list",
     "getuid",
@@ -102,28 +101,36 @@ constexpr const char* kNetworkOnly[] = {
     "sendto",
     "setsockopt",
     "shutdown",
+    "stat",
     "statx",
     "sysinfo",
 };
 
 constexpr const char* kParserFiles[] = {
-    "fchmod",     "fchmodat",  "fchown",    "fchownat", "fsetxattr", "ftruncate",
-    "getdents64", "linkat",    "lsetxattr", "mkdirat",  "mknodat",   "openat2",
-    "pwrite64",   "symlinkat", "umask",     "unlinkat", "utimensat",
+    "fchmod",   "fchmodat",  "fchown",    "fchownat", "fsetxattr", "ftruncate", "getdents64",
+    "linkat",   "lsetxattr", "mkdirat",   "mknodat",  "open",      "openat",    "openat2",
+    "pwrite64", "stat",      "symlinkat", "umask",    "unlinkat",  "utimensat",
 };
 
-// The forker makes a parser of its child, which takes its own rights away.
+// The forker makes verifiers and parsers of its children, which take their own rights away.
 constexpr const char* kForkerOnly[] = {
     "capget",
     "capset",
+    "chroot",
+    "fchdir",
     "getppid",
     "landlock_add_rule",
     "landlock_create_ruleset",
     "landlock_restrict_self",
+    "memfd_create",
+    "pipe2",
+    "prctl",
     "recvmsg",
     "seccomp",
-    "prctl",
+    "sendmsg",
     "set_tid_address",
+    "wait4",
+    "waitid",
 };
 
 #ifdef __SANITIZE_ADDRESS__
@@ -170,8 +177,17 @@ class Filter {
   int error_ = 0;
 };
 
+// Opening to read, in case there is no Landlock that forbids the rest.
+void AllowReading(Filter* filter) {
+  constexpr scmp_datum_t kChanges =
+      O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND | (O_TMPFILE & ~O_DIRECTORY);
+  filter->Rule(SCMP_ACT_ALLOW, "open", SCMP_A1_64(SCMP_CMP_MASKED_EQ, kChanges, O_RDONLY));
+  filter->Rule(SCMP_ACT_ALLOW, "openat", SCMP_A2_64(SCMP_CMP_MASKED_EQ, kChanges, O_RDONLY));
+}
+
 void AddNetworkRules(Filter* filter) {
   filter->Allow(kNetworkOnly);
+  AllowReading(filter);
   // Registries are reached by IP; no unix socket, behind which other daemons trust root.
   filter->Rule(SCMP_ACT_ALLOW, "socket", SCMP_A0_64(SCMP_CMP_EQ, AF_INET));
   filter->Rule(SCMP_ACT_ALLOW, "socket", SCMP_A0_64(SCMP_CMP_EQ, AF_INET6));
@@ -196,11 +212,19 @@ void AddForkerRules(Filter* filter) {
   filter->Rule(SCMP_ACT_ALLOW, "clone", SCMP_A0_64(SCMP_CMP_MASKED_EQ, kNamespaces, 0));
   filter->Rule(SCMP_ACT_ERRNO(ENOSYS), "clone3");
   filter->Rule(SCMP_ACT_ALLOW, "prlimit64", SCMP_A0_64(SCMP_CMP_EQ, 0));
+  filter->Rule(SCMP_ACT_ALLOW, "kill", SCMP_A1_64(SCMP_CMP_EQ, SIGKILL));
+}
+
+void AddVerifierRules(Filter* filter, pid_t child) {
+  filter->Rule(SCMP_ACT_ALLOW, "sendmsg");
+  filter->Rule(SCMP_ACT_ALLOW, "waitid");
+  filter->Rule(SCMP_ACT_ALLOW, "kill", SCMP_A0_64(SCMP_CMP_EQ, static_cast<scmp_datum_t>(child)),
+               SCMP_A1_64(SCMP_CMP_EQ, SIGKILL));
 }
 
 }  // namespace
 
-absl::Status FilterSystemCalls(Role role) {
+absl::Status FilterSystemCalls(Role role, pid_t child) {
   Filter filter;
   filter.Allow(kCommon);
 #ifdef __SANITIZE_ADDRESS__
@@ -212,6 +236,9 @@ absl::Status FilterSystemCalls(Role role) {
       break;
     case Role::kForker:
       AddForkerRules(&filter);
+      break;
+    case Role::kVerifier:
+      AddVerifierRules(&filter, child);
       break;
     case Role::kParser:
       filter.Allow(kParserFiles);

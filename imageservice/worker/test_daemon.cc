@@ -44,11 +44,17 @@ void TestDaemon::StartWorker() {
   }
   channel_ = std::make_unique<Channel>(base::UniqueFd(sockets[0]));
   const base::UniqueFd theirs(sockets[1]);
+  base::UniqueFd verifiers;
+  absl::StatusOr<VerdictBox> verdicts = VerdictBox::Open(&verifiers);
+  if (!verdicts.ok()) {
+    abort();
+  }
+  verdicts_ = std::make_unique<VerdictBox>(*std::move(verdicts));
   base::Command command;
   command.argv = {CRISP_PULL_BINARY};
   command.env = {"ASAN_OPTIONS=detect_leaks=0"};
   command.stderr_fd = 2;
-  command.extra_fds = {{kWorkerSocket, theirs.get()}};
+  command.extra_fds = {{kWorkerSocket, theirs.get()}, {kVerdictSocket, verifiers.get()}};
   absl::StatusOr<base::Subprocess> process = base::Subprocess::Spawn(command);
   if (!process.ok()) {
     abort();
@@ -76,7 +82,15 @@ PullOutcome TestDaemon::Converse(const PullRequest& request, const Decide& decid
     if (auto* warning = std::get_if<Warning>(&*message))
       outcome.warnings.push_back(warning->message);
     if (auto* resolved = std::get_if<Resolved>(&*message)) outcome.resolved = *resolved;
-    if (auto* done = std::get_if<LayerDone>(&*message)) outcome.layers[done->index] = *done;
+    if (auto* done = std::get_if<LayerDone>(&*message)) {
+      const std::string diff_id = outcome.questions[static_cast<size_t>(done->index)].diff_id;
+      absl::StatusOr<UnpackedLayer> unpacked = verdicts_->Take(done->directory, diff_id);
+      if (!unpacked.ok()) {
+        outcome.status = unpacked.status();
+        return outcome;
+      }
+      outcome.layers[done->index] = {done->directory, *std::move(unpacked)};
+    }
     if (auto* question = std::get_if<LayerQuestion>(&*message)) {
       outcome.questions.push_back(*question);
       for (const LayerAnswer& answer : decide(*question)) {

@@ -11,6 +11,7 @@
 #include "base/subprocess.h"
 #include "imageservice/worker/protocol.h"
 #include "imageservice/worker/test_archive.h"
+#include "imageservice/worker/verdict.h"
 
 namespace imageservice::worker {
 
@@ -19,7 +20,12 @@ struct PullOutcome {
   absl::Status status = absl::UnknownError("the worker said neither done nor error");
   std::optional<Resolved> resolved;
   std::vector<LayerQuestion> questions;
-  std::map<int, LayerDone> layers;
+  // The layers with a verdict: folder and what the parser made of it.
+  struct Layer {
+    std::string directory;
+    UnpackedLayer unpacked;
+  };
+  std::map<int, Layer> layers;
   std::vector<Token> tokens;
   std::vector<std::string> warnings;
   Progress progress;
@@ -55,6 +61,7 @@ class TestDaemon {
  private:
   TempDirectory directory_;
   std::unique_ptr<Channel> channel_;
+  std::unique_ptr<VerdictBox> verdicts_;
   std::unique_ptr<base::Subprocess> process_;
 };
 
