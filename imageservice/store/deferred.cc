@@ -152,6 +152,7 @@ class LayerStack {
 
   absl::Status InheritMetadata(const std::string& path) const;
   absl::Status Link(const std::string& path, const std::string& target) const;
+  absl::Status MakeNode(const std::string& path, const worker::DeferredOperation::Node& node) const;
 
  private:
   // The root of the topmost lower layer that shows `path`; NOT_FOUND if none does.
@@ -159,6 +160,33 @@ class LayerStack {
 
   UniqueFd layer_;
   const std::vector<std::string>* lower_ = nullptr;
+};
+
+// A folder of the layer in which something is made. The archive has said what time the folder has;
+// what we make in it is no change of it.
+class Folder {
+ public:
+  static absl::StatusOr<Folder> Open(int layer, const std::string& path) {
+    Folder folder;
+    folder.path_ = path;
+    ASSIGN_OR_RETURN(folder.fd_, OpenIn(layer, path, O_RDONLY | O_DIRECTORY));
+    ASSIGN_OR_RETURN(folder.before_, StatOf(folder.fd_.get(), path));
+    return folder;
+  }
+  int fd() const { return fd_.get(); }
+
+  absl::Status RestoreTimes() const {
+    const timespec times[] = {before_.st_atim, before_.st_mtim};
+    if (futimens(fd_.get(), times) != 0) {
+      return base::ErrnoStatus(errno, base::StrCat("restore the times of ", path_));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  UniqueFd fd_;
+  std::string path_;
+  struct stat before_ = {};
 };
 
 absl::StatusOr<UniqueFd> LayerStack::FindBelow(const std::string& path, struct stat* info) const {
@@ -213,17 +241,29 @@ absl::Status LayerStack::Link(const std::string& path, const std::string& target
   const auto [source_parent, source_name] = SplitLast(target);
   const auto [parent, name] = SplitLast(path);
   ASSIGN_OR_RETURN(const UniqueFd from, OpenIn(source_root, source_parent, O_RDONLY | O_DIRECTORY));
-  ASSIGN_OR_RETURN(const UniqueFd to, OpenIn(layer_.get(), parent, O_RDONLY | O_DIRECTORY));
-  ASSIGN_OR_RETURN(const struct stat before, StatOf(to.get(), parent));
-  if (linkat(from.get(), source_name.c_str(), to.get(), name.c_str(), 0) != 0) {
+  ASSIGN_OR_RETURN(const Folder to, Folder::Open(layer_.get(), parent));
+  if (linkat(from.get(), source_name.c_str(), to.fd(), name.c_str(), 0) != 0) {
     return base::ErrnoStatus(errno, base::StrCat("link it to ", target));
   }
-  // The archive has said what time the folder has; our link is no change of it.
-  const timespec times[] = {before.st_atim, before.st_mtim};
-  if (futimens(to.get(), times) != 0) {
-    return base::ErrnoStatus(errno, base::StrCat("restore the times of ", parent));
+  return to.RestoreTimes();
+}
+
+absl::Status LayerStack::MakeNode(const std::string& path,
+                                  const worker::DeferredOperation::Node& node) const {
+  const auto [parent, name] = SplitLast(path);
+  ASSIGN_OR_RETURN(const Folder to, Folder::Open(layer_.get(), parent));
+  const mode_t type = node.is_block ? S_IFBLK : S_IFCHR;
+  // Nobody else can come between: the folder is out of the worker's reach.
+  if (mknodat(to.fd(), name.c_str(), type | 0600, makedev(node.major, node.minor)) != 0) {
+    return base::ErrnoStatus(errno, base::StrCat("make the node ", node.major, ":", node.minor));
   }
-  return absl::OkStatus();
+  const timespec times[] = {node.mtime, node.mtime};
+  if (fchownat(to.fd(), name.c_str(), node.uid, node.gid, AT_SYMLINK_NOFOLLOW) != 0 ||
+      fchmodat(to.fd(), name.c_str(), node.mode & 07777, 0) != 0 ||
+      utimensat(to.fd(), name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) {
+    return base::ErrnoStatus(errno, "set owner, mode and times");
+  }
+  return to.RestoreTimes();
 }
 
 absl::Status ApplyOne(const LayerStack& stack, const worker::DeferredOperation& operation) {
@@ -237,6 +277,9 @@ absl::Status ApplyOne(const LayerStack& stack, const worker::DeferredOperation& 
     case Kind::kHardLink:
       return base::Annotate(stack.Link(operation.path, operation.target),
                             base::StrCat("hard link ", operation.path));
+    case Kind::kNode:
+      return base::Annotate(stack.MakeNode(operation.path, operation.node),
+                            base::StrCat("device ", operation.path));
   }
   return absl::InternalError("an unknown operation");
 }

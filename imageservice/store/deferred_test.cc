@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -26,6 +27,10 @@ DeferredOperation Inherit(const std::string& path) {
 }
 DeferredOperation Link(const std::string& path, const std::string& target) {
   return {.kind = Kind::kHardLink, .path = path, .target = target};
+}
+
+DeferredOperation Device(const std::string& path, const DeferredOperation::Node& node) {
+  return {.kind = Kind::kNode, .path = path, .node = node};
 }
 
 // Layers "0" (bottom), "1" and "2"; operations are applied to "2".
@@ -171,6 +176,43 @@ TEST_F(DeferredTest, ALinkToASymlinkLinksTheSymlink) {
   ASSERT_EQ(symlink("/etc/passwd", (directory_ / "0/s").c_str()), 0);
   ASSERT_TRUE(Apply({Link("alias", "s")}).ok());
   EXPECT_TRUE(S_ISLNK(Stat("2/alias").st_mode));
+}
+
+TEST_F(DeferredTest, DevicesAreMadeAsTheArchiveHasThem) {
+  ASSERT_EQ(mknod((directory_ / "probe").c_str(), S_IFCHR, 0), 0);
+  if (mknod((directory_ / "device").c_str(), S_IFCHR, makedev(1, 3)) != 0) {
+    GTEST_SKIP() << "SKIP: the right to make device nodes";
+  }
+  Directory("2/dev");
+  SetTime("2/dev", 2000);
+  ASSERT_TRUE(
+      Apply({Device("dev/null", {.major = 1, .minor = 3, .mode = 0666, .mtime = {77, 5}}),
+             Device("dev/sda", {.is_block = true, .major = 8, .mode = 04660, .uid = 3, .gid = 6}),
+             Link("dev/alias", "dev/null")})
+          .ok());
+  EXPECT_EQ(Stat("2/dev/null").st_mode, S_IFCHR | 0666u);
+  EXPECT_EQ(Stat("2/dev/null").st_rdev, makedev(1, 3));
+  EXPECT_EQ(Stat("2/dev/null").st_mtim.tv_sec, 77);
+  EXPECT_EQ(Stat("2/dev/null").st_mtim.tv_nsec, 5);
+  EXPECT_EQ(Stat("2/dev/alias").st_ino, Stat("2/dev/null").st_ino);
+  EXPECT_EQ(Stat("2/dev/sda").st_mode, S_IFBLK | 04660u);
+  EXPECT_EQ(Stat("2/dev/sda").st_uid, 3u);
+  EXPECT_EQ(Stat("2/dev/sda").st_gid, 6u);
+  EXPECT_EQ(Stat("2/dev").st_mtim.tv_sec, 2000);
+}
+
+TEST_F(DeferredTest, DevicesReplaceNothingAndLeadNowhere) {
+  Directory("outside");
+  const std::string outside = directory_ / "outside";
+  ASSERT_EQ(symlink(outside.c_str(), (directory_ / "2/out").c_str()), 0);
+  File("2/file", "x");
+  const DeferredOperation::Node null = {.major = 1, .minor = 3, .mode = 0666};
+  EXPECT_FALSE(Apply({Device("out/null", null)}).ok());
+  EXPECT_FALSE(Apply({Device("out", null)}).ok());
+  EXPECT_FALSE(Apply({Device("file", null)}).ok());
+  EXPECT_FALSE(Apply({Device("missing/null", null)}).ok());
+  EXPECT_EQ(base::ReadFile(directory_ / "2/file").value(), "x");
+  EXPECT_EQ(base::ListDirectory(outside)->size(), 0u);
 }
 
 TEST_F(DeferredTest, SymlinksLeadNowhere) {

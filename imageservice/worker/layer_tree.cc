@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
+#include <utility>
 
 #include "base/status_macros.h"
 #include "base/strings.h"
@@ -18,11 +19,12 @@
 namespace imageservice::worker {
 namespace {
 
-constexpr size_t kMaxPath = 4095;
-constexpr size_t kMaxDepth = 256;
-constexpr size_t kMaxTrackedBytes = 128 << 20;
-constexpr size_t kMaxDeferredBytes = 6 << 20;  // Fits a frame of the protocol, escaped.
+constexpr int kMaxSymlinks = 40;  // The kernel's limit for one path.
+constexpr uint64_t kMaxSteps = 100'000'000;
 constexpr uint64_t kBlock = 512;
+constexpr uint64_t kUsualDirectoryBytes = 4096;
+constexpr mode_t kDirectoryMode = 0755;
+constexpr mode_t kSpecialBits = 07000;
 
 int OpenBeneath(int root, const std::string& path, int flags) {
   open_how how = {};
@@ -31,64 +33,39 @@ int OpenBeneath(int root, const std::string& path, int flags) {
   return static_cast<int>(syscall(SYS_openat2, root, path.c_str(), &how, sizeof(how)));
 }
 
-std::string Parent(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash);
-}
-
-std::string Name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
-
 bool IsWhiteout(const struct stat& found) {
   return S_ISCHR(found.st_mode) && found.st_rdev == makedev(0, 0);
 }
 
-// Erases from a map or set of paths `path` and what is below it.
-template <typename Paths>
-void EraseTree(Paths* paths, const std::string& path) {
-  paths->erase(path);
-  const std::string below = path + "/";
-  auto it = paths->lower_bound(below);
-  while (it != paths->end()) {
-    if constexpr (std::is_same_v<Paths, std::set<std::string>>) {
-      if (!it->starts_with(below)) break;
-    } else {
-      if (!it->first.starts_with(below)) break;
+// Puts the components of a symlink's target in front of those still to be walked, which are
+// reversed.
+void PushTarget(std::string_view target, std::vector<std::string>* pending) {
+  const auto insert_at = pending->size();
+  for (size_t begin = 0; begin < target.size();) {
+    const size_t end = std::min(target.find('/', begin), target.size());
+    const std::string_view component = target.substr(begin, end - begin);
+    if (!component.empty() && component != ".") {
+      pending->emplace_back(component);
     }
-    it = paths->erase(it);
+    begin = end + 1;
   }
+  std::reverse(pending->begin() + static_cast<std::ptrdiff_t>(insert_at), pending->end());
+}
+
+// The mode a file is created with. Bits that give rights come last of all.
+mode_t CreationMode(const FileMetadata& metadata) {
+  return (metadata.mode & kSpecialBits) != 0 ? 0600 : metadata.mode;
 }
 
 }  // namespace
 
-absl::StatusOr<std::string> CleanEntryPath(std::string_view path) {
-  std::vector<std::string_view> components;
-  for (size_t begin = 0; begin < path.size();) {
-    const size_t end = std::min(path.find('/', begin), path.size());
-    const std::string_view component = path.substr(begin, end - begin);
-    begin = end + 1;
-    if (component.empty() || component == ".") {
-      continue;
-    }
-    if (component != "..") {
-      components.push_back(component);
-    } else if (components.empty()) {
-      return absl::InvalidArgumentError("the path leads out of the layer");
-    } else {
-      components.pop_back();
-    }
+LayerTree::LayerTree(int root) : root_(root), uid_(geteuid()), gid_(getegid()) {
+  // A setgid bit of the folder around it would give every file here that folder's group. When this
+  // fails, so will the first entry.
+  if (fchown(root, uid_, gid_) == 0) {
+    fchmod(root, kDirectoryMode);
   }
-  if (components.size() > kMaxDepth) {
-    return absl::InvalidArgumentError(base::StrCat("the path has more than ", kMaxDepth, " parts"));
-  }
-  std::string clean;
-  for (const std::string_view component : components) {
-    clean += clean.empty() ? "" : "/";
-    clean += component;
-  }
-  if (clean.size() > kMaxPath) {
-    return absl::InvalidArgumentError(base::StrCat("the path is longer than ", kMaxPath, " bytes"));
-  }
-  return clean.empty() ? "." : clean;
+  notes_.AddImplicit(".").IgnoreError();
 }
 
 // The descriptor stays ours, valid until the next call.
@@ -99,6 +76,7 @@ absl::StatusOr<int> LayerTree::OpenDirectory(const std::string& path) {
   if (!cached_.valid() || cached_path_ != path) {
     cached_.Reset(OpenBeneath(root_, path, O_PATH | O_DIRECTORY | O_NOFOLLOW));
     cached_path_ = path;
+    cached_real_ = path;
   }
   if (!cached_.valid()) {
     return base::ErrnoStatus(errno, "open the directory");
@@ -111,87 +89,165 @@ absl::StatusOr<LayerTree::Place> LayerTree::FindPlace(const std::string& path) {
   if (path == ".") {
     return absl::InvalidArgumentError("the root can only be a directory");
   }
-  const std::string parent = Parent(path);
+  const std::string parent = ParentPath(path);
+  if (parent == ".") {
+    return Place{root_, path, path};
+  }
   absl::StatusOr<int> directory = OpenDirectory(parent);
   if (!directory.ok()) {
-    RETURN_IF_ERROR(MakeParents(path));
-    directory = OpenDirectory(parent);
+    ASSIGN_OR_RETURN(const std::string real, Resolve(parent, Missing::kMake));
+    directory = OpenDirectory(real);
+    RETURN_IF_ERROR(directory.status());
+    if (real == ".") {
+      return Place{root_, LastComponent(path), LastComponent(path)};
+    }
+    cached_path_ = parent;  // The next entry will ask for it by this name.
   }
-  RETURN_IF_ERROR(directory.status());
-  return Place{*directory, Name(path)};
+  std::string name = LastComponent(path);
+  std::string real_path = JoinPath(cached_real_, name);
+  if (real_path.size() > kMaxEntryPath) {
+    return absl::InvalidArgumentError("the path is too long without its symlinks");
+  }
+  return Place{*directory, std::move(name), std::move(real_path)};
 }
 
-absl::Status LayerTree::MakeParents(const std::string& path) {
-  for (size_t slash = path.find('/'); slash != std::string::npos;
-       slash = path.find('/', slash + 1)) {
-    const std::string directory = path.substr(0, slash);
-    ASSIGN_OR_RETURN(const int parent, OpenDirectory(Parent(directory)));
-    const Place place = {parent, Name(directory)};
-    struct stat found = {};
-    ASSIGN_OR_RETURN(const Previous previous, Look(place, &found));
-    if (previous == Previous::kDirectory) {
+// The path of the directory `path` without the symlinks that this layer has in it. Those lead
+// nowhere else than beneath the root: an absolute target begins there, and its parent is itself.
+absl::StatusOr<std::string> LayerTree::Resolve(const std::string& path, Missing missing) {
+  std::vector<std::string> pending;  // Components still to walk, the next one last.
+  PushTarget(path, &pending);
+  std::string at = ".";
+  int symlinks = 0;
+  while (!pending.empty()) {
+    if (++steps_ > kMaxSteps) {
+      return absl::ResourceExhaustedError("the layer's paths take too long to follow");
+    }
+    const std::string component = std::move(pending.back());
+    pending.pop_back();
+    if (component == "..") {
+      at = ParentPath(at);
       continue;
     }
-    if (previous == Previous::kOther) {
-      return absl::InvalidArgumentError(
-          base::StrCat("its parent \"", directory, "\" is ",
-                       S_ISLNK(found.st_mode) ? "a symlink" : "no directory", " in this layer"));
+    const std::string next = JoinPath(at, component);
+    if (next.size() > kMaxEntryPath || pending.size() > kMaxEntryDepth ||
+        static_cast<size_t>(std::ranges::count(next, '/')) >= kMaxEntryDepth) {
+      return absl::InvalidArgumentError("the path is too long without its symlinks");
     }
-    RETURN_IF_ERROR(MakeDirectory(directory, place, previous));
-    RETURN_IF_ERROR(Track(directory));
-    implicit_.insert(directory);
+    ASSIGN_OR_RETURN(const std::string target, ResolveOne(next, missing));
+    if (target.empty()) {
+      at = next;
+      continue;
+    }
+    if (++symlinks > kMaxSymlinks) {
+      return absl::InvalidArgumentError("the path has too many symlinks");
+    }
+    PushTarget(target, &pending);
+    at = target.starts_with('/') ? "." : at;
   }
-  return absl::OkStatus();
+  return at;
 }
 
-absl::StatusOr<LayerTree::Previous> LayerTree::Look(const Place& place, struct stat* found) const {
-  struct stat buffer = {};
-  if (found == nullptr) {
-    found = &buffer;
+// One step: the target when `next` is a symlink, else nothing.
+absl::StatusOr<std::string> LayerTree::ResolveOne(const std::string& next, Missing missing) {
+  const absl::StatusOr<int> parent = OpenDirectory(ParentPath(next));
+  if (absl::IsNotFound(parent.status()) && missing == Missing::kLeave) {
+    return "";
   }
-  if (fstatat(place.parent, place.name.c_str(), found, AT_SYMLINK_NOFOLLOW) != 0) {
+  RETURN_IF_ERROR(parent.status());
+  const Place place = {*parent, LastComponent(next), next};
+  ASSIGN_OR_RETURN(const Previous previous, Look(place.parent, place.name));
+  switch (previous) {
+    case Previous::kDirectory:
+      return "";
+    case Previous::kSymlink: {
+      char target[kMaxEntryPath + 1];
+      const ssize_t size = readlinkat(place.parent, place.name.c_str(), target, sizeof(target));
+      if (size < 0) {
+        return base::ErrnoStatus(errno, base::StrCat("read the symlink \"", next, "\""));
+      }
+      return std::string(target, static_cast<size_t>(size));
+    }
+    case Previous::kOther:
+      return absl::InvalidArgumentError(
+          base::StrCat("\"", next, "\" is no directory in this layer"));
+    case Previous::kNothing:
+    case Previous::kWhiteout:
+      break;
+  }
+  if (notes_.IsDeferred(next) || (previous == Previous::kWhiteout && missing == Missing::kLeave)) {
+    return absl::InvalidArgumentError(base::StrCat(
+        "\"", next, "\" is ", previous == Previous::kWhiteout ? "deleted" : "no directory",
+        " in this layer"));
+  }
+  if (missing == Missing::kMake) {
+    RETURN_IF_ERROR(MakeDirectory(place, previous));
+    RETURN_IF_ERROR(notes_.AddImplicit(next));
+  }
+  return "";
+}
+
+absl::StatusOr<LayerTree::Previous> LayerTree::Look(int parent, const std::string& name) const {
+  struct stat found = {};
+  if (fstatat(parent, name.c_str(), &found, AT_SYMLINK_NOFOLLOW) != 0) {
     if (errno == ENOENT) {
       return Previous::kNothing;
     }
     return base::ErrnoStatus(errno, "look at what is there");
   }
-  if (S_ISDIR(found->st_mode)) {
-    return Previous::kDirectory;
-  }
-  return IsWhiteout(*found) ? Previous::kWhiteout : Previous::kOther;
+  if (S_ISDIR(found.st_mode)) return Previous::kDirectory;
+  if (S_ISLNK(found.st_mode)) return Previous::kSymlink;
+  return IsWhiteout(found) ? Previous::kWhiteout : Previous::kOther;
 }
 
-// An empty place for something that is no directory.
-absl::StatusOr<LayerTree::Place> LayerTree::Vacate(const std::string& path) {
+// Removes what is in a place, for something that is no directory.
+absl::Status LayerTree::Vacate(Place* place) {
+  ASSIGN_OR_RETURN(const Previous previous, Look(place->parent, place->name));
+  if (previous == Previous::kNothing) {
+    return absl::OkStatus();
+  }
+  if (previous != Previous::kDirectory) {
+    return Remove(place->parent, place->name);
+  }
+  notes_.Forget(place->path);
+  RETURN_IF_ERROR(RemoveContent(place->parent, place->name));
+  // The directory that was opened last may have been one of those removed.
+  cached_.Reset();
+  ASSIGN_OR_RETURN(place->parent, OpenDirectory(ParentPath(place->path)));
+  return absl::OkStatus();
+}
+
+// Has something made in the place of `path` by `make`, which returns a negative number and errno
+// when it cannot. Mostly the place is empty, so that is not looked at before.
+template <typename Make>
+absl::StatusOr<LayerTree::Place> LayerTree::MakeAt(const std::string& path, const char* what,
+                                                   Make make) {
   ASSIGN_OR_RETURN(Place place, FindPlace(path));
-  ASSIGN_OR_RETURN(const Previous previous, Look(place));
-  if (previous == Previous::kDirectory) {
-    Forget(path);
-    RETURN_IF_ERROR(RemoveContent(place.parent, place.name));
-    // The directory that was opened last may have been one of those removed.
-    return FindPlace(path);
+  notes_.DropDeferred(place.path);
+  if (make(place) < 0) {
+    if (errno != EEXIST) {
+      return base::ErrnoStatus(errno, what);
+    }
+    RETURN_IF_ERROR(Vacate(&place));
+    if (make(place) < 0) {
+      return base::ErrnoStatus(errno, what);
+    }
   }
-  if (previous != Previous::kNothing) {
-    RETURN_IF_ERROR(Remove(place.parent, place.name));
-  }
-  links_.erase(path);
   return place;
 }
 
-absl::Status LayerTree::MakeDirectory(const std::string& path, const Place& place,
-                                      Previous previous) {
+absl::Status LayerTree::MakeDirectory(const Place& place, Previous previous) {
   if (previous != Previous::kNothing) {
     RETURN_IF_ERROR(Remove(place.parent, place.name));
+  }
+  if (notes_.DropDeferred(place.path) || previous != Previous::kNothing) {
     // What stood here hid the lower layers' directory of this name; the new one must go on doing
     // so.
-    RETURN_IF_ERROR(Track(path));
-    opaque_.insert(path);
+    RETURN_IF_ERROR(notes_.AddOpaque(place.path));
   }
-  links_.erase(path);
-  if (mkdirat(place.parent, place.name.c_str(), 0755) != 0) {
+  if (mkdirat(place.parent, place.name.c_str(), kDirectoryMode) != 0) {
     return base::ErrnoStatus(errno, "make the directory");
   }
-  Count(place.parent, place.name);
+  ++inodes_;
   return absl::OkStatus();
 }
 
@@ -201,17 +257,23 @@ absl::Status LayerTree::Remove(int parent, const std::string& name) {
   if (fstatat(parent, name.c_str(), &found, AT_SYMLINK_NOFOLLOW) != 0) {
     return base::ErrnoStatus(errno, "look at what is replaced");
   }
-  if (unlinkat(parent, name.c_str(), S_ISDIR(found.st_mode) ? AT_REMOVEDIR : 0) != 0) {
+  const bool is_directory = S_ISDIR(found.st_mode);
+  if (unlinkat(parent, name.c_str(), is_directory ? AT_REMOVEDIR : 0) != 0) {
     return base::ErrnoStatus(errno, "remove what is replaced");
   }
-  if (S_ISDIR(found.st_mode) || found.st_nlink == 1) {
+  if (S_ISLNK(found.st_mode)) {
+    cached_path_ = cached_real_;  // It may have been found through this symlink.
+  }
+  if (is_directory || found.st_nlink == 1) {
     inodes_ -= 1;
+  }
+  if (!is_directory && found.st_nlink == 1) {  // Directories are counted at the end.
     bytes_ -= std::min(bytes_, static_cast<uint64_t>(found.st_blocks) * kBlock);
   }
   return absl::OkStatus();
 }
 
-// Removes a directory with all it holds. Recursion ends at kMaxDepth, which every path obeys.
+// Removes a directory with all it holds. Recursion ends at kMaxEntryDepth, which every path obeys.
 absl::Status LayerTree::RemoveContent(int parent, const std::string& name) {
   const int fd = openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) {
@@ -222,11 +284,8 @@ absl::Status LayerTree::RemoveContent(int parent, const std::string& name) {
   while (const dirent* entry = readdir(directory.get())) {
     const std::string_view child = entry->d_name;
     if (child != "." && child != "..") {
-      struct stat found = {};
-      if (fstatat(fd, entry->d_name, &found, AT_SYMLINK_NOFOLLOW) != 0) {
-        return base::ErrnoStatus(errno, "look at what is replaced");
-      }
-      entries.emplace_back(child, S_ISDIR(found.st_mode));
+      ASSIGN_OR_RETURN(const Previous previous, Look(fd, entry->d_name));
+      entries.emplace_back(child, previous == Previous::kDirectory);
     }
   }
   for (const auto& [child, is_directory] : entries) {
@@ -235,64 +294,40 @@ absl::Status LayerTree::RemoveContent(int parent, const std::string& name) {
   return Remove(parent, name);
 }
 
-// Drops what is remembered of `path` and everything below: it is about to be removed.
-void LayerTree::Forget(const std::string& path) {
-  EraseTree(&directory_times_, path);
-  EraseTree(&implicit_, path);
-  EraseTree(&opaque_, path);
-  EraseTree(&links_, path);
-  cached_.Reset();
-}
-
-absl::Status LayerTree::Track(const std::string& path) {
-  tracked_bytes_ += path.size() + 100;
-  if (tracked_bytes_ > kMaxTrackedBytes) {
-    return absl::ResourceExhaustedError("the layer has too many directories");
-  }
-  return absl::OkStatus();
-}
-
-// Counts a new inode. Data written later is counted by CompleteFile.
-void LayerTree::Count(int parent, const std::string& name) {
-  struct stat found = {};
-  ++inodes_;
-  if (fstatat(parent, name.c_str(), &found, AT_SYMLINK_NOFOLLOW) == 0) {
-    bytes_ += static_cast<uint64_t>(found.st_blocks) * kBlock;
-  }
-}
-
 absl::Status LayerTree::AddDirectory(const std::string& path, const FileMetadata& metadata) {
+  std::string real = ".";
   if (path != ".") {
     ASSIGN_OR_RETURN(const Place place, FindPlace(path));
-    ASSIGN_OR_RETURN(const Previous previous, Look(place));
-    if (previous != Previous::kDirectory) {
-      RETURN_IF_ERROR(MakeDirectory(path, place, previous));
+    real = place.path;
+    if (notes_.IsDeferred(real) || mkdirat(place.parent, place.name.c_str(), kDirectoryMode) != 0) {
+      ASSIGN_OR_RETURN(const Previous previous, Look(place.parent, place.name));
+      if (previous != Previous::kDirectory) {
+        RETURN_IF_ERROR(MakeDirectory(place, previous));
+      }
+    } else {
+      ++inodes_;
     }
   }
-  const base::UniqueFd directory(OpenBeneath(root_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  if (!directory.valid()) {
-    return base::ErrnoStatus(errno, "open the directory");
-  }
-  RETURN_IF_ERROR(ApplyMetadata(directory.get(), metadata, Times::kLater));
-  RETURN_IF_ERROR(Track(path));
-  implicit_.erase(path);
-  directory_times_[path] = {metadata.atime, metadata.mtime};
-  return absl::OkStatus();
+  return notes_.AddDirectory(real, metadata);
 }
 
-absl::StatusOr<base::UniqueFd> LayerTree::AddFile(const std::string& path) {
-  ASSIGN_OR_RETURN(const Place place, Vacate(path));
-  base::UniqueFd file(openat(place.parent, place.name.c_str(),
-                             O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!file.valid()) {
-    return base::ErrnoStatus(errno, "create the file");
-  }
+absl::StatusOr<base::UniqueFd> LayerTree::AddFile(const std::string& path,
+                                                  const FileMetadata& metadata) {
+  base::UniqueFd file;
+  const auto make = [&file, &metadata](const Place& place) {
+    file.Reset(openat(place.parent, place.name.c_str(),
+                      O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                      CreationMode(metadata)));
+    return file.get();
+  };
+  RETURN_IF_ERROR(MakeAt(path, "create the file", make).status());
   ++inodes_;
   return file;
 }
 
 absl::Status LayerTree::CompleteFile(int file, const FileMetadata& metadata) {
-  RETURN_IF_ERROR(ApplyMetadata(file, metadata, Times::kNow));
+  const Ownership made = {uid_, gid_, CreationMode(metadata)};
+  RETURN_IF_ERROR(ApplyMetadata(file, made, metadata));
   struct stat found = {};
   if (fstat(file, &found) == 0) {
     bytes_ += static_cast<uint64_t>(found.st_blocks) * kBlock;
@@ -302,116 +337,135 @@ absl::Status LayerTree::CompleteFile(int file, const FileMetadata& metadata) {
 
 absl::Status LayerTree::AddSymlink(const std::string& path, const std::string& target,
                                    const FileMetadata& metadata) {
-  ASSIGN_OR_RETURN(const Place place, Vacate(path));
-  if (symlinkat(target.c_str(), place.parent, place.name.c_str()) != 0) {
-    return base::ErrnoStatus(errno, "make the symlink");
-  }
-  Count(place.parent, place.name);
-  return ApplyMetadataAt(place.parent, place.name, S_IFLNK, metadata);
+  const auto make = [&target](const Place& place) {
+    return symlinkat(target.c_str(), place.parent, place.name.c_str());
+  };
+  ASSIGN_OR_RETURN(const Place place, MakeAt(path, "make the symlink", make));
+  ++inodes_;
+  return ApplyMetadataAt(place.parent, place.name, {uid_, gid_, metadata.mode}, metadata);
 }
 
-absl::Status LayerTree::AddNode(const std::string& path, mode_t type, dev_t device,
-                                const FileMetadata& metadata) {
-  ASSIGN_OR_RETURN(const Place place, Vacate(path));
-  if (mknodat(place.parent, place.name.c_str(), type | 0600, device) != 0) {
-    return base::ErrnoStatus(errno, "make the node");
+absl::Status LayerTree::AddFifo(const std::string& path, const FileMetadata& metadata) {
+  const auto make = [&metadata](const Place& place) {
+    return mknodat(place.parent, place.name.c_str(), S_IFIFO | CreationMode(metadata), 0);
+  };
+  ASSIGN_OR_RETURN(const Place place, MakeAt(path, "make the FIFO", make));
+  ++inodes_;
+  return ApplyMetadataAt(place.parent, place.name, {uid_, gid_, CreationMode(metadata)}, metadata);
+}
+
+absl::Status LayerTree::AddDevice(const std::string& path, Device device, uint32_t major,
+                                  uint32_t minor, const FileMetadata& metadata) {
+  if (device == Device::kCharacter && major == 0 && minor == 0) {
+    return absl::InvalidArgumentError("the device 0:0, which overlayfs takes for a whiteout");
   }
-  Count(place.parent, place.name);
-  return ApplyMetadataAt(place.parent, place.name, type, metadata);
+  DeferredOperation operation;
+  operation.kind = DeferredOperation::Kind::kNode;
+  operation.node = {.is_block = device == Device::kBlock,
+                    .major = major,
+                    .minor = minor,
+                    .mode = metadata.mode,
+                    .uid = metadata.uid,
+                    .gid = metadata.gid,
+                    .mtime = metadata.mtime};
+  return Defer(path, std::move(operation));
+}
+
+// Empties the place of `path` and remembers what the daemon is to make there.
+absl::Status LayerTree::Defer(const std::string& path, DeferredOperation operation) {
+  ASSIGN_OR_RETURN(Place place, FindPlace(path));
+  RETURN_IF_ERROR(Vacate(&place));
+  operation.path = std::move(place.path);
+  return notes_.Defer(std::move(operation));
 }
 
 absl::Status LayerTree::AddHardLink(const std::string& path, const std::string& target) {
-  if (path == target) {
-    ASSIGN_OR_RETURN(const Place itself, FindPlace(path));
-    ASSIGN_OR_RETURN(const Previous previous, Look(itself));
-    if (previous == Previous::kOther) {
-      return absl::OkStatus();
-    }
+  ASSIGN_OR_RETURN(const std::string directory, Resolve(ParentPath(target), Missing::kLeave));
+  const std::string name = LastComponent(target);
+  const std::string real_target = JoinPath(directory, name);
+  // Opened beside the cache: the place of `path` lives in that.
+  const base::UniqueFd source(OpenBeneath(root_, directory, O_PATH | O_DIRECTORY));
+  Previous found = Previous::kNothing;
+  if (source.valid()) {
+    ASSIGN_OR_RETURN(found, Look(source.get(), name));
   }
-  ASSIGN_OR_RETURN(const Place place, Vacate(path));
-  // Opened beside the cache: `place` lives in that.
-  const base::UniqueFd source(OpenBeneath(root_, Parent(target), O_PATH | O_DIRECTORY));
-  struct stat found = {};
-  if (source.valid() && target != "." &&
-      fstatat(source.get(), Name(target).c_str(), &found, AT_SYMLINK_NOFOLLOW) == 0) {
-    if (S_ISDIR(found.st_mode) || IsWhiteout(found)) {
-      return absl::InvalidArgumentError(
-          base::StrCat("a hard link to \"", target, "\", which is ",
-                       S_ISDIR(found.st_mode) ? "a directory" : "deleted"));
-    }
-    if (linkat(source.get(), Name(target).c_str(), place.parent, place.name.c_str(), 0) != 0) {
-      return base::ErrnoStatus(errno, base::StrCat("link \"", target, "\""));
-    }
-    return absl::OkStatus();
+  if (found == Previous::kDirectory || found == Previous::kWhiteout) {
+    return absl::InvalidArgumentError(
+        base::StrCat("a hard link to \"", target, "\", which is ",
+                     found == Previous::kDirectory ? "a directory" : "deleted"));
   }
-  RETURN_IF_ERROR(Track(path));
-  RETURN_IF_ERROR(Track(target));
-  links_[path] = {links_seen_++, target};
-  return absl::OkStatus();
+  ASSIGN_OR_RETURN(const Place place, FindPlace(path));
+  if (place.path == real_target &&
+      (found != Previous::kNothing || notes_.IsDeferred(real_target))) {
+    return absl::OkStatus();  // A link to itself is what is there.
+  }
+  if (found == Previous::kNothing) {
+    DeferredOperation link;
+    link.kind = DeferredOperation::Kind::kHardLink;
+    link.target = real_target;
+    return Defer(path, std::move(link));
+  }
+  const auto make = [&](const Place& at) {
+    return linkat(source.get(), name.c_str(), at.parent, at.name.c_str(), 0);
+  };
+  const std::string what = base::StrCat("link \"", target, "\"");
+  return MakeAt(path, what.c_str(), make).status();
 }
 
 absl::Status LayerTree::AddWhiteout(const std::string& path) {
   ASSIGN_OR_RETURN(const Place place, FindPlace(path));
-  ASSIGN_OR_RETURN(const Previous previous, Look(place));
-  if (previous == Previous::kDirectory) {
-    RETURN_IF_ERROR(Track(path));
-    opaque_.insert(path);
-  }
-  if (previous != Previous::kNothing || links_.contains(path)) {
+  if (notes_.IsDeferred(place.path)) {
     return absl::OkStatus();
   }
-  if (mknodat(place.parent, place.name.c_str(), S_IFCHR, makedev(0, 0)) != 0) {
+  if (mknodat(place.parent, place.name.c_str(), S_IFCHR, makedev(0, 0)) == 0) {
+    ++inodes_;
+    return absl::OkStatus();
+  }
+  if (errno != EEXIST) {
     return base::ErrnoStatus(errno, "make the whiteout");
   }
-  Count(place.parent, place.name);
+  ASSIGN_OR_RETURN(const Previous previous, Look(place.parent, place.name));
+  if (previous == Previous::kDirectory) {
+    RETURN_IF_ERROR(notes_.AddOpaque(place.path));
+  }
   return absl::OkStatus();
 }
 
 absl::Status LayerTree::AddOpaque(const std::string& path) {
+  std::string real = ".";
   if (path != ".") {
     // Any name in it: this makes the directory itself when it is missing.
-    RETURN_IF_ERROR(FindPlace(path + "/x").status());
+    ASSIGN_OR_RETURN(const Place place, FindPlace(path + "/x"));
+    real = ParentPath(place.path);
   }
-  RETURN_IF_ERROR(Track(path));
-  opaque_.insert(path);
+  return notes_.AddOpaque(real);
+}
+
+// Those below before those above, which may not let us in any more then.
+absl::Status LayerTree::FinishDirectories() {
+  bytes_ += notes_.implicit_directories() * kUsualDirectoryBytes;
+  for (auto it = notes_.directories().rbegin(); it != notes_.directories().rend(); ++it) {
+    const auto& [path, metadata] = *it;
+    const base::UniqueFd directory(OpenBeneath(root_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+    absl::Status status = base::ErrnoStatus(errno, "open it");
+    if (directory.valid()) {
+      status = ApplyMetadata(directory.get(), {uid_, gid_, kDirectoryMode}, metadata);
+    }
+    if (!status.ok()) {
+      return base::Annotate(status, base::StrCat("directory \"", path, "\""));
+    }
+    struct stat found = {};
+    if (fstat(directory.get(), &found) == 0) {
+      bytes_ += static_cast<uint64_t>(found.st_blocks) * kBlock;
+    }
+  }
   return absl::OkStatus();
 }
 
 absl::StatusOr<LayerTree::Summary> LayerTree::Finish() {
-  for (const auto& [path, times] : directory_times_) {
-    const base::UniqueFd directory(OpenBeneath(root_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-    const timespec values[2] = {times.first, times.second};
-    if (!directory.valid() || futimens(directory.get(), values) != 0) {
-      return base::ErrnoStatus(errno, base::StrCat("set the times of \"", path, "\""));
-    }
-  }
-  Summary summary;
-  summary.bytes = bytes_;
-  summary.inodes = inodes_;
-  // Links first: making one changes the times of its directory.
-  std::vector<std::pair<size_t, DeferredOperation>> links;
-  links.reserve(links_.size());
-  for (const auto& [path, link] : links_) {
-    links.emplace_back(link.first,
-                       DeferredOperation{DeferredOperation::Kind::kHardLink, path, link.second});
-  }
-  std::ranges::sort(links, {}, &std::pair<size_t, DeferredOperation>::first);
-  for (auto& [order, link] : links) {
-    summary.deferred.push_back(std::move(link));
-  }
-  for (const std::string& path : opaque_) {
-    summary.deferred.push_back({DeferredOperation::Kind::kOpaque, path, ""});
-  }
-  for (const std::string& path : implicit_) {
-    summary.deferred.push_back({DeferredOperation::Kind::kCopyMetadata, path, ""});
-  }
-  size_t deferred_bytes = 0;
-  for (const DeferredOperation& operation : summary.deferred) {
-    deferred_bytes += operation.path.size() + operation.target.size() + 8;
-  }
-  if (deferred_bytes > kMaxDeferredBytes) {
-    return absl::ResourceExhaustedError("the layer needs too much deferred work");
-  }
+  RETURN_IF_ERROR(FinishDirectories());
+  Summary summary = {bytes_, inodes_ + notes_.nodes(), {}};
+  ASSIGN_OR_RETURN(summary.deferred, notes_.Operations());
   return summary;
 }
 

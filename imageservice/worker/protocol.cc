@@ -144,7 +144,39 @@ absl::StatusOr<LayerQuestion> ParseQuestion(const Json& json) {
   return question;
 }
 
-// A deferred operation is a short list: [kind, path] or ["link", path, target].
+// A device as a list of numbers.
+Json ToJson(const DeferredOperation::Node& node) {
+  return Json::array({node.is_block ? 1 : 0, node.major, node.minor, node.mode, node.uid, node.gid,
+                      node.mtime.tv_sec, node.mtime.tv_nsec});
+}
+
+absl::StatusOr<DeferredOperation::Node> ParseNode(const Json& json) {
+  // What each of the first six may be at most; the time may be anything.
+  constexpr int64_t kLimits[] = {1, 0xfffff, 0xfffff, 07777, 0xfffffffe, 0xfffffffe};
+  bool is_good = json.is_array() && json.size() == 8;
+  std::vector<int64_t> numbers;
+  for (const Json& element : json) {
+    is_good = is_good && element.is_number_integer();
+    numbers.push_back(is_good ? element.get<int64_t>() : 0);
+  }
+  for (size_t i = 0; is_good && i < std::size(kLimits); ++i) {
+    is_good = numbers[i] >= 0 && numbers[i] <= kLimits[i];
+  }
+  if (!is_good || numbers[7] < 0 || numbers[7] >= 1'000'000'000 ||
+      (numbers[0] == 0 && numbers[1] == 0 && numbers[2] == 0)) {
+    return absl::InvalidArgumentError("a deferred device is malformed");
+  }
+  return DeferredOperation::Node{.is_block = numbers[0] == 1,
+                                 .major = static_cast<uint32_t>(numbers[1]),
+                                 .minor = static_cast<uint32_t>(numbers[2]),
+                                 .mode = static_cast<uint32_t>(numbers[3]),
+                                 .uid = static_cast<uint32_t>(numbers[4]),
+                                 .gid = static_cast<uint32_t>(numbers[5]),
+                                 .mtime = {numbers[6], numbers[7]}};
+}
+
+// A deferred operation is a short list: [kind, path], ["link", path, target] or
+// ["node", path, device].
 Json ToJson(const UnpackedLayer& layer) {
   Json deferred = Json::array();
   for (const DeferredOperation& operation : layer.deferred) {
@@ -158,6 +190,9 @@ Json ToJson(const UnpackedLayer& layer) {
         break;
       case DeferredOperation::Kind::kHardLink:
         deferred.push_back({"link", path, EscapePath(operation.target)});
+        break;
+      case DeferredOperation::Kind::kNode:
+        deferred.push_back({"node", path, ToJson(operation.node)});
         break;
     }
   }
@@ -182,6 +217,9 @@ absl::StatusOr<DeferredOperation> ParseOperation(const Json& json) {
   } else if (kind == "link") {
     operation.kind = DeferredOperation::Kind::kHardLink;
     ASSIGN_OR_RETURN(operation.target, CleanPath(members, "target"));
+  } else if (kind == "node") {
+    operation.kind = DeferredOperation::Kind::kNode;
+    ASSIGN_OR_RETURN(operation.node, ParseNode(members["target"]));
   } else {
     return absl::InvalidArgumentError("unknown deferred operation");
   }

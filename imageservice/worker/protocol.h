@@ -36,6 +36,8 @@
 // hold HTTPS_PROXY, HTTP_PROXY (also as http_proxy, which is the name libcurl obeys) and NO_PROXY.
 #pragma once
 
+#include <time.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -198,10 +200,22 @@ struct DeferredOperation {
                 // in this layer first, then in the lower layers; NOT_FOUND fails the pull. The
                 // parent of `path` exists; unless a kCopyMetadata of it follows, its times
                 // are already right and have to be kept.
+    kNode,      // Make `path`, which does not exist, the device `node`. Of its parent holds the same.
+  };
+  // A device, with what an archive may say of it. The same time is its atime and mtime.
+  struct Node {
+    bool is_block = false;
+    uint32_t major = 0;  // Never a character device 0:0, which would be a whiteout.
+    uint32_t minor = 0;
+    uint32_t mode = 0;  // At most 07777.
+    uint32_t uid = 0;
+    uint32_t gid = 0;
+    timespec mtime = {};
   };
   Kind kind = Kind::kOpaque;
   std::string path;    // Bytes, not necessarily UTF-8.
   std::string target;  // kHardLink only.
+  Node node = {};      // kNode only.
 };
 
 // A layer was fetched and its verdict sent.

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/json.h"
+#include "base/strings.h"
 
 namespace imageservice::worker {
 namespace {
@@ -91,6 +92,42 @@ TEST(ProtocolTest, WorkerMessagesSurviveTheirWay) {
     ASSERT_TRUE(read.ok()) << Encode(message) << read.status();
     EXPECT_EQ(read->index(), message.index());
     EXPECT_EQ(Encode(*read), Encode(message));
+  }
+}
+
+TEST(ProtocolTest, DeferredDevicesAreKept) {
+  UnpackedLayer layer;
+  DeferredOperation operation = {.kind = DeferredOperation::Kind::kNode, .path = "dev/sda"};
+  operation.node = {.is_block = true,
+                    .major = 8,
+                    .minor = 0xfffff,
+                    .mode = 07777,
+                    .uid = 0xfffffffe,
+                    .gid = 6,
+                    .mtime = {-5, 999'999'999}};
+  layer.deferred.push_back(operation);
+  const auto read = ParseLayerMessage(Encode(LayerMessage(layer)));
+  ASSERT_TRUE(read.ok()) << read.status();
+  const DeferredOperation& got = std::get<UnpackedLayer>(*read).deferred.at(0);
+  EXPECT_EQ(got.path, "dev/sda");
+  EXPECT_TRUE(got.node.is_block);
+  EXPECT_EQ(got.node.major, 8u);
+  EXPECT_EQ(got.node.minor, 0xfffffu);
+  EXPECT_EQ(got.node.mode, 07777u);
+  EXPECT_EQ(got.node.uid, 0xfffffffeu);
+  EXPECT_EQ(got.node.gid, 6u);
+  EXPECT_EQ(got.node.mtime.tv_sec, -5);
+  EXPECT_EQ(got.node.mtime.tv_nsec, 999'999'999);
+}
+
+TEST(ProtocolTest, DeferredDevicesAreChecked) {
+  for (const char* node :
+       {"[0,0,0,438,0,0,0,0]", "[0,1,3,4096,0,0,0,0]", "[0,1,3,-1,0,0,0,0]", "[2,1,3,0,0,0,0,0]",
+        "[0,1,3,0,4294967295,0,0,0]", "[0,1,3,0,0,0,0,1000000000]", "[0,1,3,0,0,0,0]",
+        "[0,1048576,3,0,0,0,0,0]", "[0,\"1\",3,0,0,0,0,0]", "\"x\"", "{}", "null"}) {
+    const std::string json = base::StrCat(
+        R"({"type":"unpacked","bytes":0,"inodes":0,"deferred":[["node","n",)", node, "]]}");
+    EXPECT_EQ(ParseLayerMessage(json).status().code(), absl::StatusCode::kInvalidArgument) << node;
   }
 }
 

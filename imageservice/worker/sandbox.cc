@@ -147,7 +147,7 @@ absl::Status DropCapabilities(Role role) {
   uint64_t keep = 0;
   if (role == Role::kForker || role == Role::kParser) {
     keep = Bit(CAP_CHOWN) | Bit(CAP_DAC_OVERRIDE) | Bit(CAP_FOWNER) | Bit(CAP_FSETID) |
-           Bit(CAP_MKNOD) | Bit(CAP_SETFCAP);
+           Bit(CAP_SETFCAP);
   }
   if (role == Role::kForker) {
     keep |= Bit(CAP_SYS_CHROOT);  // For its parsers to be.

@@ -23,7 +23,9 @@ std::string Padded(std::string bytes) {
   return bytes;
 }
 
-std::string PaxRecords(const std::map<std::string, std::string>& records) {
+}  // namespace
+
+std::string PaxRecords(const std::vector<std::pair<std::string, std::string>>& records) {
   std::string text;
   for (const auto& [key, value] : records) {
     const size_t rest = key.size() + value.size() + 3;
@@ -36,15 +38,15 @@ std::string PaxRecords(const std::map<std::string, std::string>& records) {
   return text;
 }
 
-}  // namespace
-
 std::string TarBytes(const TarEntry& entry) {
   std::string bytes;
   if (!entry.pax.empty()) {
-    bytes = TarBytes({.name = "pax", .type = 'x', .content = PaxRecords(entry.pax)});
+    bytes = TarBytes(
+        {.name = "pax", .type = 'x', .content = PaxRecords({entry.pax.begin(), entry.pax.end()})});
   }
   char header[512] = {};
-  const bool has_content = entry.type == '0' || entry.type == 'x' || entry.type == 'L';
+  const bool has_content =
+      entry.size >= 0 || std::string_view("0xgLKS7").find(entry.type) != std::string_view::npos;
   const uint64_t size = entry.size >= 0 ? static_cast<uint64_t>(entry.size) : entry.content.size();
   memcpy(header, entry.name.data(), std::min<size_t>(entry.name.size(), 100));
   PutOctal(header + 100, 8, entry.mode);
@@ -60,6 +62,9 @@ std::string TarBytes(const TarEntry& entry) {
          8);
   PutOctal(header + 329, 8, entry.major);
   PutOctal(header + 337, 8, entry.minor);
+  for (const auto& [offset, text] : entry.patch) {
+    memcpy(header + offset, text.data(), std::min(text.size(), sizeof(header) - offset));
+  }
   memset(header + 148, ' ', 8);
   unsigned sum = 0;
   for (const char c : header) {

@@ -11,7 +11,7 @@
 namespace imageservice::worker {
 
 struct TarEntry {
-  std::string name;
+  std::string name = "";
   char type = '0';
   std::string content = "";
   std::string link = "";
@@ -23,7 +23,11 @@ struct TarEntry {
   unsigned major = 0;
   unsigned minor = 0;
   std::map<std::string, std::string> pax = {};  // Records of an extended header before the entry.
+  std::map<size_t, std::string> patch = {};     // Bytes put into the header, under its checksum.
 };
+
+// The records of a PAX extended header.
+std::string PaxRecords(const std::vector<std::pair<std::string, std::string>>& records);
 
 // One entry with its header, padded.
 std::string TarBytes(const TarEntry& entry);

@@ -1,4 +1,4 @@
-// Archive stream → directory. libarchive reads headers and data; where a file lands is LayerTree's.
+// Archive stream → directory: what TarReader reads, LayerTree builds.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,7 @@ namespace imageservice::worker {
 //
 // INVALID_ARGUMENT for an archive that is damaged or asks for what no layer may, naming the entry;
 // RESOURCE_EXHAUSTED for one with more than `max_entries` entries. What was unpacked by then stays.
-// Sets the umask of the process to 0; the locale must be "C", in which libarchive leaves names
-// alone.
+// Sets the umask of the process to 0.
 absl::StatusOr<LayerTree::Summary> UnpackLayer(int input, int root, uint64_t max_entries);
 
 }  // namespace imageservice::worker
