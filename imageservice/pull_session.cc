@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -42,6 +43,19 @@ worker::LayerDecision DecisionFor(Claim claim) {
   return worker::LayerDecision::kWait;
 }
 
+// Names the file system when it is full, and no limit of the pull was hit. To be asked before the
+// cleaning up, which makes room.
+absl::Status NameFullDisk(const absl::Status& status, const std::string& directory) {
+  constexpr uint64_t kFull = 1 << 20;
+  struct statvfs info = {};
+  const bool known = statvfs(directory.c_str(), &info) == 0;
+  if (!known ||
+      (info.f_bavail * info.f_frsize >= kFull && (info.f_files == 0 || info.f_favail > 0))) {
+    return status;
+  }
+  return base::Annotate(status, base::StrCat("the file system of ", directory, " is full"));
+}
+
 }  // namespace
 
 PullSession::PullSession(const PullEnvironment& environment, PullPlan plan, PullHooks hooks)
@@ -69,6 +83,9 @@ absl::StatusOr<ImagePtr> PullSession::Run(const base::Context& ctx) {
     image = CommitImage();
   } else {
     image = status;
+  }
+  if (absl::IsResourceExhausted(image.status())) {
+    image = NameFullDisk(image.status(), environment_.staging_directory);
   }
   CleanUp();
   if (!image.ok() && !worker_failed_) {  // The worker's own messages are complete.

@@ -2,7 +2,6 @@
 // CRISP_CRASH_ROUNDS and CRISP_CRASH_SEED change how often and when.
 #include <poll.h>
 
-#include <cstdlib>
 #include <random>
 #include <set>
 #include <thread>
@@ -14,11 +13,6 @@
 
 namespace test {
 namespace {
-
-unsigned EnvironmentNumber(const char* name, unsigned fallback) {
-  const char* text = getenv(name);
-  return text != nullptr ? static_cast<unsigned>(strtoul(text, nullptr, 10)) : fallback;
-}
 
 // The 64 hexadecimal digits in `text`, if there are some.
 std::string FindId(const std::string& text) {

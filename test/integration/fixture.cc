@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
@@ -21,6 +22,11 @@ absl::StatusOr<std::string> RegistryAddress() {
 }
 
 }  // namespace
+
+unsigned EnvironmentNumber(const char* name, unsigned fallback) {
+  const char* text = getenv(name);
+  return text != nullptr ? static_cast<unsigned>(strtoul(text, nullptr, 10)) : fallback;
+}
 
 void IntegrationTest::SetUp() {
   if (geteuid() != 0) GTEST_SKIP() << "SKIP: root";

@@ -120,6 +120,9 @@ class IntegrationTest : public testing::Test {
   std::string registry_address_;
 };
 
+// The number in the environment variable `name`, such as CRISP_CRASH_ROUNDS, or else `fallback`.
+unsigned EnvironmentNumber(const char* name, unsigned fallback);
+
 // Matches a status or StatusOr with this code.
 MATCHER_P(HasCode, code, "") {
   const absl::Status status = StatusOf(arg);

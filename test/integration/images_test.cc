@@ -3,8 +3,10 @@
 #include <thread>
 
 #include "base/files.h"
+#include "base/record_store.h"
 #include "base/strings.h"
-#include "test/integration/fixture.h"
+#include "proto/state.pb.h"
+#include "test/integration/image_checks.h"
 
 namespace test {
 namespace {
@@ -13,24 +15,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-class ImagesTest : public IntegrationTest {
- protected:
-  absl::StatusOr<cri::ImageStatusResponse> ImageStatus(const std::string& name) const {
-    cri::ImageStatusRequest request;
-    request.mutable_image()->set_image(name);
-    return client().Call(&ImageStub::ImageStatus, request);
-  }
-  absl::Status RemoveImage(const std::string& name) const {
-    cri::RemoveImageRequest request;
-    request.mutable_image()->set_image(name);
-    return client().Call(&ImageStub::RemoveImage, request).status();
-  }
-  absl::StatusOr<std::vector<cri::Image>> Images() const {
-    ASSIGN_OR_RETURN(cri::ListImagesResponse response,
-                     client().Call(&ImageStub::ListImages, cri::ListImagesRequest()));
-    return std::vector<cri::Image>(response.images().begin(), response.images().end());
-  }
-};
+using ImagesTest = ImageStoreTest;
 
 TEST_F(ImagesTest, PulledImageIsKnownByAllItsNames) {
   ASSERT_OK_AND_ASSIGN(const std::string id, Pull("crisp-test/busybox"));
@@ -113,6 +98,126 @@ TEST_F(ImagesTest, PullsOfOneImageAtOnceAgree) {
   for (std::thread& caller : callers) caller.join();
   EXPECT_THAT(ids, testing::Each(ids[0]));
   EXPECT_THAT(ids[0], testing::Not(HasSubstr(" ")));
+}
+
+TEST_F(ImagesTest, AnImageInUseMayGoAndItsContainerNoticesNothing) {
+  ASSERT_OK_AND_ASSIGN(const std::string id, Pull(kBusybox));
+  ASSERT_OK_AND_ASSIGN(const std::vector<cri::Image> images, Images());
+  ASSERT_OK_AND_ASSIGN(const std::string pod, RunPod("pod"));
+  ASSERT_OK_AND_ASSIGN(const std::string container, RunContainer(pod, "c", "exec sleep 4321"));
+  ASSERT_OK_AND_ASSIGN(const cri::ContainerStatus before, Status(container));
+  EXPECT_EQ(before.image_ref(), images[0].repo_digests(0));
+  EXPECT_EQ(before.image_id(), id);
+  ASSERT_OK(RemoveImage(id));
+  ASSERT_OK_AND_ASSIGN(const std::vector<cri::Image> none, Images());
+  EXPECT_THAT(none, IsEmpty());
+  EXPECT_THAT(Names("layers"), testing::SizeIs(1));
+  ASSERT_OK(CrashAndRestart());
+  EXPECT_THAT(Names("layers"), testing::SizeIs(1)) << "the container's record keeps it";
+  ASSERT_OK_AND_ASSIGN(const cri::ContainerStatus after, Status(container));
+  EXPECT_EQ(after.image_ref(), before.image_ref());
+  EXPECT_EQ(after.image_id(), before.image_id());
+  EXPECT_EQ(after.image().image(), before.image().image());
+  ASSERT_OK_AND_ASSIGN(const cri::ExecSyncResponse said, Exec(container, {"cat", "/etc/group"}));
+  EXPECT_EQ(said.exit_code(), 0);
+  ASSERT_OK(StopContainer(container, 0));
+  ASSERT_OK(RemoveContainer(container));
+  EXPECT_TRUE(Eventually([&] { return Names("layers").empty(); }));
+}
+
+TEST_F(ImagesTest, ALayerThatVanishesIsNamedAndTheNextPullRepairsIt) {
+  ASSERT_OK(Pull("crisp-test/layers"));
+  ASSERT_OK(Pull("crisp-test/web"));
+  RememberLayers();
+  ASSERT_OK_AND_ASSIGN(const std::string pod, RunPod("pod"));
+  cri::CreateContainerRequest request = ContainerRequest(pod, "c", "true");
+  request.mutable_config()->mutable_image()->set_image(Image("crisp-test/layers"));
+  crisp::state::ImageRecord record;
+  ASSERT_OK_AND_ASSIGN(const cri::ImageStatusResponse status,
+                       ImageStatus(Image("crisp-test/layers")));
+  ASSERT_OK_AND_ASSIGN(
+      const std::string bytes,
+      base::RecordStore::Existing(Root("records/images"), base::Durability::kVolatile)
+          .Get(status.image().id()));
+  ASSERT_TRUE(record.ParseFromString(bytes));
+  for (const std::string& layer : record.chain_ids()) {  // The first is web's too.
+    ASSERT_OK(base::RemoveTree(Root("layers/" + layer)));
+    const auto created = Create(request);
+    EXPECT_THAT(created, HasCode(absl::StatusCode::kNotFound));
+    EXPECT_THAT(std::string(created.status().message()), HasSubstr(layer));
+    cri::StatusRequest verbose;
+    verbose.set_verbose(true);
+    ASSERT_OK_AND_ASSIGN(const cri::StatusResponse daemon_status,
+                         client().Call(&RuntimeStub::Status, verbose));
+    EXPECT_THAT(daemon_status.info().at("imageProblems"), HasSubstr(layer));
+    ASSERT_OK(Pull("crisp-test/layers"));
+    ASSERT_OK(Pull("crisp-test/web"));
+    EXPECT_THAT(StoreFaults(), IsEmpty());
+    ASSERT_OK_AND_ASSIGN(const cri::StatusResponse repaired,
+                         client().Call(&RuntimeStub::Status, verbose));
+    EXPECT_EQ(repaired.info().at("imageProblems"), "[]");
+  }
+  EXPECT_OK(Create(request));
+}
+
+TEST_F(ImagesTest, DamageDuringTheDaemonsAbsenceIsNamedAndTheNextPullRepairsIt) {
+  ASSERT_OK_AND_ASSIGN(const std::string layers, Pull("crisp-test/layers"));
+  ASSERT_OK_AND_ASSIGN(const std::string web, Pull("crisp-test/web"));
+  RememberLayers();
+  const auto damages = {base::StrCat("records/images/", layers),
+                        base::StrCat("records/images/", web),
+                        base::StrCat("records/layers/", Names("layers")[0]),
+                        base::StrCat("records/layers/", Names("layers")[1])};
+  for (const std::string& damaged : damages) {
+    ASSERT_OK(daemon().Crash());
+    ASSERT_OK(base::ReplaceFile(Root(damaged), "rubbish", 0600, base::Durability::kVolatile));
+    ASSERT_OK(daemon().Start());
+    const std::string id = damaged.substr(damaged.rfind('/') + 1);
+    EXPECT_THAT(daemon().Log(), HasSubstr(id + ": its record is damaged"));
+    EXPECT_OK(Images());
+    ASSERT_OK(Pull("crisp-test/layers"));
+    ASSERT_OK(Pull("crisp-test/web"));
+    EXPECT_THAT(StoreFaults(), IsEmpty()) << damaged;
+    ASSERT_OK_AND_ASSIGN(const std::vector<cri::Image> images, Images());
+    EXPECT_THAT(images, testing::SizeIs(2));
+  }
+}
+
+TEST_F(ImagesTest, PullsRemovalsAndCreatesAtOnceLeaveTheStoreWhole) {
+  ASSERT_OK(Pull("crisp-test/layers"));
+  ASSERT_OK(Pull("crisp-test/web"));
+  RememberLayers();
+  ASSERT_OK_AND_ASSIGN(const std::string pod, RunPod("pod"));
+  std::vector<std::thread> threads;
+  for (const char* name : {"crisp-test/layers", "crisp-test/web"}) {
+    threads.emplace_back([&, name] {
+      for (int i = 0; i < 15; ++i) EXPECT_OK(Pull(name));
+    });
+    threads.emplace_back([&, name] {
+      for (int i = 0; i < 15; ++i) EXPECT_OK(RemoveImage(Image(name)));
+    });
+    threads.emplace_back([&, name] {
+      for (int i = 0; i < 15; ++i) {
+        cri::CreateContainerRequest request =
+            ContainerRequest(pod, base::StrCat(std::string(name).substr(11), i), "true");
+        request.mutable_config()->mutable_image()->set_image(Image(name));
+        const auto container = Create(request);
+        if (container.ok()) {
+          EXPECT_OK(Start(*container));
+          EXPECT_OK(RemoveContainer(*container));
+        } else {
+          EXPECT_THAT(container, HasCode(absl::StatusCode::kNotFound));
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_THAT(StoreFaults(), IsEmpty());
+  ASSERT_OK(Pull("crisp-test/layers"));
+  ASSERT_OK(RemoveImage(Image("crisp-test/layers")));
+  ASSERT_OK(RemoveImage(Image("crisp-test/web")));
+  EXPECT_TRUE(Eventually([&] { return Names("layers").empty(); }));
+  EXPECT_THAT(StoreFaults(), IsEmpty());
 }
 
 TEST_F(ImagesTest, ErrorsSayWhy) {
