@@ -1,5 +1,7 @@
 #include "base/json.h"
 
+#include <set>
+
 #include "base/status_macros.h"
 #include "base/strings.h"
 
@@ -24,16 +26,34 @@ absl::StatusOr<const Json*> Find(const Json& object, std::string_view key) {
 
 }  // namespace
 
-absl::StatusOr<Json> ParseJson(std::string_view text) {
+absl::StatusOr<Json> ParseJson(std::string_view text, DuplicateMembers duplicates) {
   bool too_deep = false;
+  std::string duplicate;
+  std::vector<std::set<std::string>> names;  // Of each object that is open.
   try {
-    const auto limit_depth = [&](int depth, Json::parse_event_t, Json&) {
+    const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
       too_deep = too_deep || depth > kMaxDepth;
-      return !too_deep;
+      if (too_deep || duplicates == DuplicateMembers::kLastWins) {
+        return !too_deep;
+      }
+      if (event == Json::parse_event_t::object_start) {
+        names.emplace_back();
+      } else if (event == Json::parse_event_t::object_end) {
+        names.pop_back();
+      } else if (event == Json::parse_event_t::key) {
+        const std::string& name = parsed.get_ref<const std::string&>();
+        if (!names.back().insert(name).second && duplicate.empty()) {
+          duplicate = StrCat("\"", name, "\" is there twice");
+        }
+      }
+      return true;
     };
-    Json value = Json::parse(text.begin(), text.end(), limit_depth);
+    Json value = Json::parse(text.begin(), text.end(), watch);
     if (too_deep) {
       return absl::InvalidArgumentError("JSON nested too deeply");
+    }
+    if (!duplicate.empty()) {
+      return absl::InvalidArgumentError(duplicate);
     }
     return value;
   } catch (const Json::exception& error) {

@@ -16,9 +16,13 @@ using Json = nlohmann::json;
 // Keeps the order of its members: for documents that people read.
 using OrderedJson = nlohmann::ordered_json;
 
+// What of an object that has two members of one name.
+enum class DuplicateMembers { kLastWins, kRefuse };
+
 // The document in `text`; INVALID_ARGUMENT with the position for anything else, for nesting deeper
-// than 128 levels, and for text that is not UTF-8.
-absl::StatusOr<Json> ParseJson(std::string_view text);
+// than 128 levels, for text that is not UTF-8, and for duplicates that are refused.
+absl::StatusOr<Json> ParseJson(std::string_view text,
+                               DuplicateMembers duplicates = DuplicateMembers::kLastWins);
 
 // One line of JSON. Bytes that are not UTF-8 become U+FFFD.
 std::string DumpJson(const Json& value);

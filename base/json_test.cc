@@ -38,5 +38,14 @@ TEST(JsonTest, DumpNeverThrowsOnForeignBytes) {
   EXPECT_EQ(DumpJson(Json("\xff")), "\"\xef\xbf\xbd\"");
 }
 
+TEST(JsonTest, DuplicateMembersCanBeRefused) {
+  const std::string_view twice = R"([{"a": {"b": 1}}, {"a": 1, "b": {"a": 2}, "a": 3}])";
+  EXPECT_TRUE(ParseJson(twice).ok());
+  const absl::Status refused = ParseJson(twice, DuplicateMembers::kRefuse).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(refused));
+  EXPECT_EQ(refused.message(), "\"a\" is there twice");
+  EXPECT_TRUE(ParseJson(R"([{"a": {"a": 1}}, {"a": 1}])", DuplicateMembers::kRefuse).ok());
+}
+
 }  // namespace
 }  // namespace base

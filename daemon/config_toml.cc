@@ -3,58 +3,61 @@
 #include <algorithm>
 #include <tuple>
 
-#include "base/strings.h"
-
-#define TOML_HEADER_ONLY 1
-#define TOML_EXCEPTIONS 0
-#define TOML_ENABLE_FORMATTERS 0
-#include "toml++/toml.h"
+#include "base/status_macros.h"
+#include "base/toml.h"
 
 namespace crispd {
 namespace {
 
+using Kind = base::TomlValue::Kind;
+
 // Fills value or foreign_type.
-void Read(const toml::node& node, TomlSetting* setting) {
-  if (node.is_boolean()) {
-    setting->value = ConfigValue(**node.as_boolean());
-  } else if (node.is_integer()) {
-    setting->value = ConfigValue(**node.as_integer());
-  } else if (node.is_string()) {
-    setting->value = ConfigValue(**node.as_string());
-  } else if (const toml::array* array = node.as_array()) {
-    std::vector<std::string> list;
-    for (const toml::node& element : *array) {
-      if (!element.is_string()) {
-        setting->foreign_type = "a list of other things";
-        return;
+void Read(const base::TomlValue& from, TomlSetting* setting) {
+  switch (from.kind) {
+    case Kind::kBoolean:
+      setting->value = ConfigValue(from.boolean);
+      return;
+    case Kind::kInteger:
+      setting->value = ConfigValue(from.integer);
+      return;
+    case Kind::kString:
+      setting->value = ConfigValue(from.text);
+      return;
+    case Kind::kArray: {
+      std::vector<std::string> list;
+      for (const base::TomlValue& element : from.elements) {
+        if (element.kind != Kind::kString) {
+          setting->foreign_type = "a list of other things";
+          return;
+        }
+        list.push_back(element.text);
       }
-      list.push_back(**element.as_string());
+      setting->value = ConfigValue(std::move(list));
+      return;
     }
-    setting->value = ConfigValue(std::move(list));
-  } else if (node.is_floating_point()) {
-    setting->foreign_type = "a float";
-  } else {
-    setting->foreign_type = "a date or time";
+    case Kind::kFloat:
+    case Kind::kDateOrTime:
+    case Kind::kTable:
+      setting->foreign_type = from.TypeName();
   }
 }
 
-void Flatten(const toml::table& table, std::vector<std::string>* path,
+void Flatten(const base::TomlValue& table, std::vector<std::string>* path,
              std::vector<TomlSetting>* settings) {
-  for (auto&& [key, node] : table) {
-    path->emplace_back(key.str());
+  for (const auto& [key, value] : table.members) {
+    path->push_back(key);
     TomlSetting setting;
     setting.path = *path;
-    setting.line = static_cast<int>(node.source().begin.line);
-    const toml::table* below = node.as_table();
-    if (below == nullptr) {
-      Read(node, &setting);
+    setting.line = value.line;
+    if (!value.IsTable()) {
+      Read(value, &setting);
       settings->push_back(std::move(setting));
     } else {
       // A table written by its children's headers alone has no text of its own.
       if (setting.line > 0) {
         settings->push_back(std::move(setting));
       }
-      Flatten(*below, path, settings);
+      Flatten(value, path, settings);
     }
     path->pop_back();
   }
@@ -63,15 +66,10 @@ void Flatten(const toml::table& table, std::vector<std::string>* path,
 }  // namespace
 
 absl::StatusOr<std::vector<TomlSetting>> ParseToml(std::string_view text, std::string_view name) {
-  const toml::parse_result result = toml::parse(text, name);
-  if (!result) {
-    const toml::parse_error& error = result.error();
-    return absl::InvalidArgumentError(
-        base::StrCat(name, ":", error.source().begin.line, ": ", error.description()));
-  }
+  ASSIGN_OR_RETURN(const base::TomlValue root, base::ParseToml(text, name));
   std::vector<TomlSetting> settings;
   std::vector<std::string> path;
-  Flatten(result.table(), &path, &settings);
+  Flatten(root, &path, &settings);
   // Two on one line by their names. (libstdc++'s stable_sort uses what clang calls deprecated.)
   std::sort(settings.begin(), settings.end(), [](const TomlSetting& a, const TomlSetting& b) {
     return std::tie(a.line, a.path) < std::tie(b.line, b.path);

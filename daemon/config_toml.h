@@ -1,4 +1,4 @@
-// The door to toml++: a file as a flat list of settings with their lines.
+// A TOML file as a flat list of settings with their lines.
 #pragma once
 
 #include <string>
