@@ -56,7 +56,13 @@ struct Config {
   std::string global_auth_file;
   std::string registries_conf = "/etc/containers/registries.conf";
   std::string registries_conf_dir = "/etc/containers/registries.conf.d";
+  std::string short_name_mode;
+  std::vector<std::string> registry_hosts_dirs = {"/etc/crisp/hosts.d"};
   std::vector<std::string> insecure_registries;
+  std::string namespaced_auth_dir = "/etc/crisp/auth";
+  std::vector<std::string> credential_helper_dirs = {"/usr/local/bin", "/usr/bin"};
+  std::string signature_policy;
+  std::string signature_policy_dir = "/etc/crisp/policies";
   std::vector<std::string> pinned_images;
   int64_t max_parallel_layers = 3;
   int64_t max_parallel_pulls = 16;

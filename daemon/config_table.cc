@@ -7,6 +7,7 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "daemon/config_keys.h"
+#include "imageservice/registries_config.h"
 
 namespace crispd {
 namespace {
@@ -83,6 +84,13 @@ absl::Status CheckRegistry(std::string_view text) {
   return !text.empty() && text.find("://") == std::string_view::npos
              ? absl::OkStatus()
              : Invalid(base::StrCat("want a registry such as \"host:5000\", got \"", text, "\""));
+}
+
+absl::Status CheckShortNameMode(std::string_view text) {
+  return text.empty() || imageservice::ParseShortNameMode(text)
+             ? absl::OkStatus()
+             : Invalid(base::StrCat("want \"enforcing\", \"permissive\" or \"disabled\", got \"",
+                                    text, "\""));
 }
 
 absl::Status CheckNotEmpty(std::string_view text) {
@@ -233,7 +241,36 @@ const ConfigKey<Config> kConfigKeys[] = {
     {.table = kImage,
      .name = "global_auth_file",
      .field = &Config::global_auth_file,
-     .help = "Credentials for registries (containers-auth.json(5)) when the kubelet sends none.",
+     .help = "Credentials for registries (containers-auth.json(5)) when the kubelet sends none. "
+             "Empty: the files where podman and docker keep root's, the first that has some "
+             "(/run/containers/0/auth.json, ~/.config/containers/auth.json, ~/.docker/config.json, "
+             "~/.dockercfg).",
+     .check_text = CheckOptionalPath},
+    {.table = kImage,
+     .name = "namespaced_auth_dir",
+     .field = &Config::namespaced_auth_dir,
+     .help = "Credentials for the pulls of one namespace's pods, instead of all others of the "
+             "node: NAMESPACE-SHA256.json, by the SHA-256 of REGISTRY/REPOSITORY in hexadecimal. "
+             "A file is removed once it is used. Empty: none.",
+     .check_text = CheckOptionalPath},
+    {.table = kImage,
+     .name = "credential_helper_dirs",
+     .field = &Config::credential_helper_dirs,
+     .help = "Where credential helpers (docker-credential-NAME) are.",
+     .flag = "credential-helper-dir",
+     .check_text = CheckPath},
+    {.table = kImage,
+     .name = "signature_policy",
+     .field = &Config::signature_policy,
+     .help = "Which images may be pulled: containers-policy.json(5). Empty: "
+             "/etc/containers/policy.json if it is there, else any. What demands a signature is "
+             "refused: signatures cannot be verified yet.",
+     .check_text = CheckOptionalPath},
+    {.table = kImage,
+     .name = "signature_policy_dir",
+     .field = &Config::signature_policy_dir,
+     .help = "NAMESPACE.json in it counts instead of signature_policy for the pods of that "
+             "namespace. Empty: none.",
      .check_text = CheckOptionalPath},
     {.table = kImage,
      .name = "registries_conf",
@@ -245,6 +282,20 @@ const ConfigKey<Config> kConfigKeys[] = {
      .field = &Config::registries_conf_dir,
      .help = "Drop-ins of registries_conf.",
      .check_text = CheckOptionalPath},
+    {.table = kImage,
+     .name = "short_name_mode",
+     .field = &Config::short_name_mode,
+     .help = "What of an image without a registry in its name that several search registries may "
+             "have: \"disabled\" and \"permissive\" try them in turn, \"enforcing\" refuses it. "
+             "Empty: as registries.conf says, else \"permissive\".",
+     .check_text = CheckShortNameMode},
+    {.table = kImage,
+     .name = "registry_hosts_dirs",
+     .field = &Config::registry_hosts_dirs,
+     .help = "Folders by registry with a hosts.toml, as containerd has them in "
+             "/etc/containerd/certs.d: the first that has one for a registry counts.",
+     .flag = "registry-hosts-dir",
+     .check_text = CheckPath},
     {.table = kImage,
      .name = "insecure_registries",
      .field = &Config::insecure_registries,

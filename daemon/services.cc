@@ -1,6 +1,7 @@
 #include "daemon/services.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -53,18 +54,43 @@ absl::StatusOr<InstanceLock> TakeCgroup(const std::string& cgroup) {
   return lock;
 }
 
+std::string Variable(const char* name) {
+  const char* value = getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+imageservice::RegistrySettings RegistriesOf(const Config& config) {
+  imageservice::RegistrySettings registries;
+  registries.files.paths = {config.registries_conf};
+  if (!config.registries_conf_dir.empty()) {
+    registries.files.paths.push_back(config.registries_conf_dir);
+  }
+  registries.files.alias_cache = "/var/cache/containers/short-name-aliases.conf";
+  registries.files.short_name_mode = imageservice::ParseShortNameMode(config.short_name_mode);
+  registries.insecure_registries = config.insecure_registries;
+  registries.certificate_directories = {"/etc/containers/certs.d", "/etc/docker/certs.d"};
+  registries.hosts_directories = config.registry_hosts_dirs;
+  registries.auth.global_file = config.global_auth_file;
+  registries.auth.default_files = imageservice::DefaultAuthFiles(Variable, geteuid());
+  registries.auth.namespaced_directory = config.namespaced_auth_dir;
+  registries.helpers.directories = config.credential_helper_dirs;
+  registries.helpers.environment = ProxyEnvironment();
+  const std::string home = Variable("HOME");
+  registries.helpers.environment.push_back("HOME=" + (home.empty() ? "/root" : home));
+  registries.policy_required = !config.signature_policy.empty();
+  registries.policy_file =
+      registries.policy_required ? config.signature_policy : "/etc/containers/policy.json";
+  registries.policy_directory = config.signature_policy_dir;
+  return registries;
+}
+
 imageservice::ImageConfig ImageOf(const Config& config) {
   imageservice::ImageConfig image;
   image.root = config.root;
   image.run_root = config.runroot;
   image.worker_path = config.pull_path;
   image.worker_environment = ProxyEnvironment();
-  image.registries_conf = {config.registries_conf};
-  if (!config.registries_conf_dir.empty()) {
-    image.registries_conf.push_back(config.registries_conf_dir);
-  }
-  image.insecure_registries = config.insecure_registries;
-  image.global_auth_file = config.global_auth_file;
+  image.registries = RegistriesOf(config);
   image.pinned_images = config.pinned_images;
   image.limits.max_parallel_layers = static_cast<int>(config.max_parallel_layers);
   image.limits.max_parallel_ranges = static_cast<int>(config.max_parallel_ranges);

@@ -1,22 +1,15 @@
 #include "imageservice/credentials.h"
 
-#include <utility>
-
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
-#include "base/files.h"
-#include "base/json.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 
 namespace imageservice {
-namespace {
 
-constexpr size_t kMaxFile = 1 << 20;
-
-// "user:password" in base64, as browsers and docker's config.json have it.
-absl::StatusOr<worker::Credentials> DecodeBasic(const std::string& text) {
+absl::StatusOr<worker::Credentials> DecodeBasic(const std::string& base64) {
   std::string decoded;
-  if (!absl::Base64Unescape(text, &decoded)) {
+  if (!absl::Base64Unescape(base64, &decoded)) {
     return absl::InvalidArgumentError("auth is not base64");
   }
   const size_t colon = decoded.find(':');
@@ -31,47 +24,6 @@ absl::StatusOr<worker::Credentials> DecodeBasic(const std::string& text) {
   }
   return credentials;
 }
-
-std::string_view WithoutScheme(std::string_view text) {
-  for (const std::string_view scheme : {"https://", "http://"}) {
-    if (text.substr(0, scheme.size()) == scheme) {
-      return text.substr(scheme.size());
-    }
-  }
-  return text;
-}
-
-absl::StatusOr<worker::Credentials> ParseEntry(const base::Json& entry) {
-  ASSIGN_OR_RETURN(const std::string auth, base::JsonString(entry, "auth"));
-  ASSIGN_OR_RETURN(const std::string identity_token, base::JsonString(entry, "identitytoken"));
-  worker::Credentials credentials;
-  if (!auth.empty()) {
-    ASSIGN_OR_RETURN(credentials, DecodeBasic(auth));
-  }
-  if (!identity_token.empty()) {
-    credentials.identity_token = identity_token;
-  }
-  return credentials;
-}
-
-// The form in which keys are compared. Keys with a scheme are URLs of version 1 registries, whose
-// path says nothing; others may name a repository.
-std::string KeyOf(std::string_view key) {
-  if (WithoutScheme(key) != key) {
-    return RegistryOf(key);
-  }
-  const size_t slash = key.find('/');
-  std::string normal = RegistryOf(key);
-  if (slash != std::string_view::npos) {
-    normal += key.substr(slash);
-  }
-  while (!normal.empty() && normal.back() == '/') {
-    normal.pop_back();
-  }
-  return normal == "docker.io/v1" ? "docker.io" : normal;
-}
-
-}  // namespace
 
 absl::StatusOr<worker::Credentials> FromAuthConfig(const cri::AuthConfig& auth) {
   worker::Credentials credentials;
@@ -94,72 +46,25 @@ bool IsAnonymous(const worker::Credentials& credentials) {
 }
 
 std::string RegistryOf(std::string_view server_address) {
-  const std::string_view rest = WithoutScheme(server_address);
-  const std::string host(rest.substr(0, rest.find('/')));
+  std::string_view rest = server_address;
+  for (const std::string_view scheme : {"https://", "http://"}) {
+    if (rest.starts_with(scheme)) {
+      rest.remove_prefix(scheme.size());
+      break;
+    }
+  }
+  std::string host = absl::AsciiStrToLower(base::ToAbsl(rest.substr(0, rest.find('/'))));
+  if (!server_address.starts_with("http://") && host.ends_with(":443")) {
+    host.resize(host.size() - 4);
+  }
   return host == "index.docker.io" || host == "registry-1.docker.io" ? "docker.io" : host;
 }
 
-bool MayShow(const cri::AuthConfig& auth, const Reference& reference, const Endpoint& endpoint) {
-  if (auth.server_address().empty()) {
-    return !endpoint.mirror;
-  }
-  const std::string registry = RegistryOf(auth.server_address());
-  return registry == RegistryOf(endpoint.reference.domain()) ||
-         (!endpoint.mirror && registry == RegistryOf(reference.domain()));
-}
-
-absl::StatusOr<AuthFile> AuthFile::Load(const std::string& path) {
-  absl::StatusOr<std::string> text = base::ReadFile(path, kMaxFile);
-  if (absl::IsNotFound(text.status())) {
-    return AuthFile();
-  }
-  RETURN_IF_ERROR(text.status());
-  absl::StatusOr<AuthFile> file = Parse(*text);
-  if (!file.ok()) {
-    return base::Annotate(file.status(), path);
-  }
-  return file;
-}
-
-absl::StatusOr<AuthFile> AuthFile::Parse(std::string_view json) {
-  absl::StatusOr<base::Json> document = base::ParseJson(json);
-  if (!document.ok()) {
-    // The parser quotes what it stumbled over, which may be a secret.
-    return absl::InvalidArgumentError("not a JSON document");
-  }
-  AuthFile file;
-  const base::Json& auths = base::JsonMember(*document, "auths");
-  if (auths.is_null()) {
-    return file;
-  }
-  if (!auths.is_object()) {
-    return absl::InvalidArgumentError("\"auths\" is not an object");
-  }
-  for (const auto& [key, value] : auths.items()) {
-    absl::StatusOr<worker::Credentials> credentials = ParseEntry(value);
-    if (!credentials.ok()) {
-      return absl::InvalidArgumentError(base::StrCat("the entry for ", key, " makes no sense"));
-    }
-    if (!IsAnonymous(*credentials)) {
-      file.entries_.emplace(KeyOf(key), *std::move(credentials));
-    }
-  }
-  return file;
-}
-
-worker::Credentials AuthFile::Find(const Reference& reference) const {
-  std::string key = base::StrCat(RegistryOf(reference.domain()), "/", reference.path());
-  for (;;) {
-    const auto found = entries_.find(key);
-    if (found != entries_.end()) {
-      return found->second;
-    }
-    const size_t slash = key.rfind('/');
-    if (slash == std::string::npos) {
-      return worker::Credentials();
-    }
-    key.resize(slash);
-  }
+bool MayShow(const cri::AuthConfig& auth, const Reference& reference, std::string_view host,
+             PassCredentials pass) {
+  const std::string own = RegistryOf(reference.domain());
+  const std::string meant = auth.server_address().empty() ? own : RegistryOf(auth.server_address());
+  return meant == RegistryOf(host) || (pass == PassCredentials::kYes && meant == own);
 }
 
 }  // namespace imageservice

@@ -1,46 +1,37 @@
-// What to show to which registry: the request's AuthConfig, and the node's own auth.json
-// (containers-auth.json(5)).
+// What to show to which registry: the request's AuthConfig and whom it may be shown to.
 #pragma once
 
-#include <map>
 #include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "imageservice/registries_config.h"
+#include "imageservice/reference.h"
 #include "imageservice/worker/protocol.h"
 #include "proto/cri.h"
 
 namespace imageservice {
 
-// The credentials in a CRI AuthConfig. One of: username and password; `auth`, the base64 of
-// "user:password"; identity_token; registry_token. INVALID_ARGUMENT, without the secret in the
-// message, when `auth` is malformed. All empty: anonymous.
+// The credentials in a CRI AuthConfig. One of: username and password; identity_token; `auth`, the
+// base64 of "user:password"; registry_token. INVALID_ARGUMENT, without the secret in the message,
+// when `auth` is malformed. All empty: anonymous.
 absl::StatusOr<worker::Credentials> FromAuthConfig(const cri::AuthConfig& auth);
+
+// "user:password" in base64, as auth.json has it. INVALID_ARGUMENT without the secret.
+absl::StatusOr<worker::Credentials> DecodeBasic(const std::string& base64);
 
 bool IsAnonymous(const worker::Credentials& credentials);
 
-// The registry a server address means: "https://index.docker.io/v1/" is "docker.io".
+// The registry that a server address or a host means, in the form in which they are compared:
+// "https://index.docker.io/v1/" and "registry-1.docker.io:443" are "docker.io".
 std::string RegistryOf(std::string_view server_address);
 
-// Whether the request's credentials may be shown to `endpoint`: with a server address only to that
-// registry (or to where registries.conf moved it), without one to any but a mirror.
-bool MayShow(const cri::AuthConfig& auth, const Reference& reference, const Endpoint& endpoint);
+// Whom a host's operator has said to trust with the credentials for another registry.
+enum class PassCredentials { kNo, kYes };
 
-// A parsed auth.json. Immutable value. Credential helpers are not run.
-class AuthFile {
- public:
-  AuthFile() = default;
-
-  // A missing file is an empty one. INVALID_ARGUMENT for contents that make no sense.
-  static absl::StatusOr<AuthFile> Load(const std::string& path);
-  static absl::StatusOr<AuthFile> Parse(std::string_view json);
-
-  // The credentials for a repository: of the longest of "host/a/b", "host/a", "host" that has some.
-  worker::Credentials Find(const Reference& reference) const;
-
- private:
-  std::map<std::string, worker::Credentials> entries_;
-};
+// Whether the request's credentials for `reference` may be shown to `host` ("m.io:5000"). They are
+// for one registry: the server address, or without one the reference's own. They are shown to that
+// host and, by pass_credentials, to one that stands for it.
+bool MayShow(const cri::AuthConfig& auth, const Reference& reference, std::string_view host,
+             PassCredentials pass);
 
 }  // namespace imageservice

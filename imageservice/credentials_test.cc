@@ -5,20 +5,11 @@
 
 #include <string>
 
-#include "imageservice/testing/temp_directory.h"
-
 namespace imageservice {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-Endpoint At(const std::string& name, bool mirror = false) {
-  Endpoint endpoint;
-  endpoint.reference = Reference::Parse(name).value();
-  endpoint.mirror = mirror;
-  return endpoint;
-}
 
 TEST(CredentialsTest, EveryKindOfAuthConfigIsUnderstood) {
   cri::AuthConfig auth;
@@ -54,51 +45,28 @@ TEST(CredentialsTest, TrailingNulsOfThePasswordAreCut) {
 }
 
 TEST(CredentialsTest, CredentialsGoToTheirRegistryOnly) {
-  const Reference reference = Reference::Parse("q.io/a").value();
-  cri::AuthConfig auth;
-  EXPECT_TRUE(MayShow(auth, reference, At("q.io/a")));
-  EXPECT_TRUE(MayShow(auth, reference, At("moved.io/a")));
-  EXPECT_FALSE(MayShow(auth, reference, At("m.io/a", true)));
-  auth.set_server_address("https://m.io/v1/");
-  EXPECT_FALSE(MayShow(auth, reference, At("q.io/a")));
-  EXPECT_TRUE(MayShow(auth, reference, At("m.io/a", true)));
-  auth.set_server_address("https://index.docker.io/v1/");
-  EXPECT_TRUE(MayShow(auth, Reference::Parse("busybox").value(), At("busybox")));
-}
-
-TEST(AuthFileTest, TheLongestKeyCounts) {
-  const auto file = AuthFile::Parse(R"({"auths": {
-      "q.io": {"auth": "aG9zdDpw"},
-      "q.io/team": {"auth": "dGVhbTpw"},
-      "q.io/empty": {},
-      "https://index.docker.io/v1/": {"auth": "aHViOnA="},
-      "t.io": {"auth": "dTpw", "identitytoken": "refresh"}}})");
-  ASSERT_TRUE(file.ok()) << file.status();
-  const auto user = [&](const std::string& name) {
-    return file->Find(Reference::Parse(name).value()).username;
+  const auto shown = [](const std::string& server_address, const std::string& image,
+                        const std::string& host, PassCredentials pass = PassCredentials::kNo) {
+    cri::AuthConfig auth;
+    auth.set_server_address(server_address);
+    return MayShow(auth, Reference::Parse(image).value(), host, pass);
   };
-  EXPECT_EQ(user("q.io/app"), "host");
-  EXPECT_EQ(user("q.io/team/app"), "team");
-  EXPECT_EQ(user("q.io/teams"), "host");
-  EXPECT_EQ(user("q.io/empty/app"), "host");
-  EXPECT_EQ(user("busybox"), "hub");
-  EXPECT_EQ(user("other.io/x"), "");
-  EXPECT_EQ(file->Find(Reference::Parse("t.io/x").value()).identity_token, "refresh");
-}
-
-TEST(AuthFileTest, WhatMakesNoSenseIsRefusedWithoutShowingIt) {
-  for (const std::string text :
-       {R"({"auths": {"q.io": {"auth": "secret!"}}})", R"({"auths": ["secret"]})", "secret"}) {
-    const absl::Status status = AuthFile::Parse(text).status();
-    EXPECT_TRUE(absl::IsInvalidArgument(status)) << text;
-    EXPECT_THAT(std::string(status.message()), Not(HasSubstr("secret")));
-  }
-  EXPECT_TRUE(AuthFile::Parse("{}").ok());
-}
-
-TEST(AuthFileTest, AMissingFileIsAnEmptyOne) {
-  const testing::TempDirectory directory;
-  EXPECT_TRUE(AuthFile::Load(directory / "none.json").ok());
+  // Without an address they are for the image's own registry.
+  EXPECT_TRUE(shown("", "q.io/a", "q.io"));
+  EXPECT_FALSE(shown("", "q.io/a", "moved.io"));
+  EXPECT_FALSE(shown("", "q.io:5000/a", "q.io"));
+  EXPECT_TRUE(shown("", "q.io/a", "m.io", PassCredentials::kYes));
+  // With one they are for that host, whatever it is to the image.
+  EXPECT_TRUE(shown("https://m.io/v1/", "q.io/a", "m.io"));
+  EXPECT_FALSE(shown("https://m.io/v1/", "q.io/a", "q.io"));
+  EXPECT_TRUE(shown("q.io", "q.io/a", "m.io", PassCredentials::kYes));
+  EXPECT_FALSE(shown("other.io", "q.io/a", "m.io", PassCredentials::kYes));
+  EXPECT_FALSE(shown("q.io.evil.io", "q.io/a", "q.io"));
+  EXPECT_FALSE(shown("https://q.io@evil.io/", "q.io/a", "q.io"));
+  // Docker Hub has several names, and hosts have no case and a usual port.
+  EXPECT_TRUE(shown("https://index.docker.io/v1/", "busybox", "registry-1.docker.io"));
+  EXPECT_TRUE(shown("Q.io:443", "q.io/a", "q.io"));
+  EXPECT_FALSE(shown("http://q.io:443", "q.io/a", "q.io"));
 }
 
 }  // namespace

@@ -64,10 +64,9 @@ class ImagePullTest : public ::testing::Test {
     config.root = directory_ / "root";
     config.run_root = directory_ / "run";
     config.worker_path = CRISP_PULL_BINARY;
-    config.registries_conf = {directory_ / "registries.conf"};
-    config.certificate_directories = {};
-    config.insecure_registries = {registry_->host()};
-    config.global_auth_file = directory_ / "auth.json";
+    config.registries.files.paths = {directory_ / "registries.conf"};
+    config.registries.insecure_registries = {registry_->host()};
+    config.registries.auth.global_file = directory_ / "auth.json";
     auto service = ImageService::Open(config, &launcher_);
     ASSERT_TRUE(service.ok()) << service.status();
     service_ = *std::move(service);

@@ -13,9 +13,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
-#include "imageservice/credentials.h"
 #include "imageservice/pinned_images.h"
-#include "imageservice/pull_plan.h"
 #include "imageservice/reference.h"
 
 namespace imageservice {
@@ -106,8 +104,8 @@ absl::StatusOr<std::unique_ptr<ImageService>> ImageService::Open(ImageConfig con
   std::unique_ptr<ImageService> service(new ImageService(std::move(config), rootfs));
   RETURN_IF_ERROR(base::Annotate(service->OpenStores(), "open the image store"));
   service->StartPuller(launcher);
-  if (const auto loaded = service->ReloadRegistries(); !loaded.ok()) {
-    base::LogError("pulls will fail: ", base::ToStd(loaded.status().message()));
+  if (const absl::Status loaded = service->planner_->Load(); !loaded.ok()) {
+    base::LogError("pulls will fail: ", base::ToStd(loaded.message()));
   }
   // What an earlier daemon of this boot could not finish.
   service->MakeDurableLater(service->layers_->NotDurable(), service->images_->NotDurable());
@@ -123,12 +121,11 @@ absl::Status ImageService::OpenStores() {
   RETURN_IF_ERROR(SweepStaging(staging, trash_.get()));
   ASSIGN_OR_RETURN(layers_, LayerStore::Open(config_.root, boot_id, trash_.get(), &problems_));
   ASSIGN_OR_RETURN(images_, ImageStore::Open(config_.root, boot_id, layers_.get(), &problems_));
-  base::MutexLock lock(&mutex_);
-  registries_ = std::make_shared<RegistriesConfig>();
   return absl::OkStatus();
 }
 
 void ImageService::StartPuller(const base::Launcher* launcher) {
+  planner_ = std::make_unique<PullPlanner>(config_.registries, launcher);
   PullEnvironment environment;
   environment.worker_path = config_.worker_path;
   environment.worker_environment = config_.worker_environment;
@@ -214,17 +211,7 @@ absl::StatusOr<cri::PullImageResponse> ImageService::PullImage(
 
 absl::StatusOr<ImagePtr> ImageService::Pull(const base::Context& ctx,
                                             const cri::PullImageRequest& request) {
-  RETURN_IF_ERROR(ctx.Check());
-  ASSIGN_OR_RETURN(const std::shared_ptr<const RegistriesConfig> registries, ReloadRegistries());
-  AuthFile auth_file;
-  if (!config_.global_auth_file.empty()) {
-    ASSIGN_OR_RETURN(auth_file, AuthFile::Load(config_.global_auth_file));
-  }
-  const PullPolicy policy = {.registries = registries.get(),
-                             .auth_file = &auth_file,
-                             .insecure_registries = &config_.insecure_registries,
-                             .certificate_directories = &config_.certificate_directories};
-  ASSIGN_OR_RETURN(PullPlan plan, MakePullPlan(request.image().image(), request.auth(), policy));
+  ASSIGN_OR_RETURN(PullPlan plan, planner_->Plan(ctx, request));
   return puller_->Pull(ctx, std::move(plan));
 }
 
@@ -259,7 +246,8 @@ absl::StatusOr<ContainerImage> ImageService::Acquire(const std::string& referenc
   if (image == nullptr || !layers_->PinPresent("container/" + owner, image->chain_ids)) {
     return absl::NotFoundError(base::StrCat("image ", reference, " is not here"));
   }
-  const absl::StatusOr<std::vector<Reference>> names = registries()->Candidates(reference);
+  const absl::StatusOr<std::vector<Reference>> names =
+      planner_->registries()->LocalCandidates(reference);
   ContainerImage acquired;
   acquired.id = image->id;
   acquired.ref = RefOf(*image, names.ok() ? *names : std::vector<Reference>());
@@ -279,7 +267,8 @@ absl::StatusOr<ImagePtr> ImageService::Find(const std::string& text) const {
   if (const std::string id = ImageIdOf(text); !id.empty()) {
     return images_->FindById(id);
   }
-  const absl::StatusOr<std::vector<Reference>> names = registries()->Candidates(text);
+  const absl::StatusOr<std::vector<Reference>> names =
+      planner_->registries()->LocalCandidates(text);
   if (names.ok()) {
     for (const Reference& name : *names) {
       if (ImagePtr image = images_->FindByReference(name); image != nullptr) {
@@ -293,19 +282,6 @@ absl::StatusOr<ImagePtr> ImageService::Find(const std::string& text) const {
   }
   RETURN_IF_ERROR(names.status());
   return ImagePtr();
-}
-
-std::shared_ptr<const RegistriesConfig> ImageService::registries() const {
-  base::MutexLock lock(&mutex_);
-  return registries_;
-}
-
-absl::StatusOr<std::shared_ptr<const RegistriesConfig>> ImageService::ReloadRegistries() {
-  ASSIGN_OR_RETURN(RegistriesConfig loaded, RegistriesConfig::Load(config_.registries_conf));
-  auto shared = std::make_shared<const RegistriesConfig>(std::move(loaded));
-  base::MutexLock lock(&mutex_);
-  registries_ = shared;
-  return shared;
 }
 
 absl::Status ImageService::MakeDurable(const std::vector<std::string>& chain_ids,

@@ -10,10 +10,9 @@
 #include "base/context.h"
 #include "base/lane.h"
 #include "base/launcher.h"
-#include "base/mutex.h"
 #include "imageservice/image.h"
+#include "imageservice/pull_plan.h"
 #include "imageservice/puller.h"
-#include "imageservice/registries_config.h"
 #include "imageservice/rootfs.h"
 #include "imageservice/store/images.h"
 #include "imageservice/store/layers.h"
@@ -29,13 +28,8 @@ struct ImageConfig {
   std::string run_root = "/run/crisp";  // Mounts of containers (rootfs.h).
   std::string worker_path;              // crisp-pull.
   std::vector<std::string> worker_environment;  // "HTTPS_PROXY=…" and its like.
-  std::vector<std::string> registries_conf = {"/etc/containers/registries.conf",
-                                              "/etc/containers/registries.conf.d"};
-  std::vector<std::string> certificate_directories = {"/etc/containers/certs.d",
-                                                      "/etc/docker/certs.d"};
-  std::vector<std::string> insecure_registries;  // Plain HTTP is allowed (registries_config.h).
-  std::string global_auth_file;                  // An auth.json; empty: none.
-  std::vector<std::string> pinned_images;        // Patterns (pinned_images.h).
+  RegistrySettings registries;                  // Which registries to ask, and how.
+  std::vector<std::string> pinned_images;       // Patterns (pinned_images.h).
   int max_parallel_pulls = 16;
   worker::Limits limits;                                       // Of one pull.
   std::string worker_cgroup;                                   // As PullEnvironment's; it exists.
@@ -93,9 +87,6 @@ class ImageService : public ImageSource {
   ImageService(ImageConfig config, const Rootfs* rootfs);
   absl::Status OpenStores();
   void StartPuller(const base::Launcher* launcher);
-  // Re-reads registries.conf; lookups between two calls use what the last good one read.
-  absl::StatusOr<std::shared_ptr<const RegistriesConfig>> ReloadRegistries();
-  std::shared_ptr<const RegistriesConfig> registries() const;
   // The image that a user's text means; null when it is not here.
   absl::StatusOr<ImagePtr> Find(const std::string& text) const;
   absl::StatusOr<ImagePtr> Pull(const base::Context& ctx, const cri::PullImageRequest& request);
@@ -113,10 +104,8 @@ class ImageService : public ImageSource {
   std::unique_ptr<Trash> trash_;
   std::unique_ptr<LayerStore> layers_;
   std::unique_ptr<ImageStore> images_;
+  std::unique_ptr<PullPlanner> planner_;
   std::unique_ptr<Puller> puller_;
-
-  mutable base::Mutex mutex_;
-  std::shared_ptr<const RegistriesConfig> registries_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace imageservice

@@ -38,8 +38,8 @@ class ImageServiceTest : public ::testing::Test {
     config.run_root = directory_ / "run";
     config.worker_path = CRISP_FAKE_PULL_WORKER;
     config.worker_environment = {"FAKE_DIR=" + directory_.path()};
-    config.registries_conf = {directory_ / "registries.conf"};
-    config.certificate_directories = {};
+    config.registries.files.paths = {directory_ / "registries.conf"};
+    config.registries.policy_file = directory_ / "policy.json";
     config.pinned_images = pinned_;
     absl::StatusOr<std::unique_ptr<ImageService>> service = ImageService::Open(config, &launcher_);
     ASSERT_TRUE(service.ok()) << service.status();
@@ -219,7 +219,6 @@ TEST_F(ImageServiceTest, PinsOfContainersAreKeptOverARestart) {
   service_.reset();
   ImageConfig config;
   config.root = directory_ / "root";
-  config.registries_conf = {};
   auto reopened = ImageService::Open(config, &launcher_);
   ASSERT_TRUE(reopened.ok());
   (*reopened)->Pin("c1", chain_ids);
@@ -393,6 +392,32 @@ TEST_F(ImageServiceTest, ABrokenRegistriesConfFailsPullsAndNothingElse) {
   EXPECT_EQ(Status("quay.io/one:ab.ok").id(), IdOf("ab"));
   Start();
   EXPECT_EQ(Status("quay.io/one:ab.ok").id(), IdOf("ab"));
+}
+
+TEST_F(ImageServiceTest, AShortNameMeansTheImageThatIsHereWhateverTheModeIs) {
+  ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  ASSERT_TRUE(base::ReplaceFile(directory_ / "registries.conf",
+                                "unqualified-search-registries = [\"docker.io\", \"quay.io\"]\n"
+                                "short-name-mode = \"enforcing\"\n",
+                                0644, base::Durability::kVolatile)
+                  .ok());
+  const absl::Status refused = Pull("one:ab.ok").status();
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("[aliases] \"one\""));
+  EXPECT_EQ(Status("one:ab.ok").id(), IdOf("ab"));
+  EXPECT_EQ(service_->Acquire("one:ab.ok", "c1")->id, IdOf("ab"));
+}
+
+TEST_F(ImageServiceTest, WhatThePolicyRefusesTheKubeletKnowsByItsWord) {
+  ASSERT_TRUE(base::ReplaceFile(directory_ / "policy.json",
+                                R"({"default": [{"type": "insecureAcceptAnything"}], "transports":
+                                    {"docker": {"quay.io/signed": [{"type": "sigstoreSigned",
+                                                                    "keyPath": "/k"}]}}})",
+                                0644, base::Durability::kVolatile)
+                  .ok());
+  EXPECT_TRUE(Pull("quay.io/one:ab.ok").ok());
+  EXPECT_THAT(std::string(Pull("quay.io/signed/one:ab.ok").status().message()),
+              StartsWith("SignatureValidationFailed: quay.io/signed/one:ab.ok is refused"));
 }
 
 TEST_F(ImageServiceTest, PullsByDigestHaveNoTag) {

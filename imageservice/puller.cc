@@ -24,6 +24,10 @@ void Append(std::string_view piece, std::string* key) {
 void AppendEndpoint(const worker::Endpoint& endpoint, std::string* key) {
   Append(endpoint.base_url, key);
   Append(endpoint.repository, key);
+  Append(endpoint.registry_namespace, key);
+  for (const std::string& header : endpoint.headers) {
+    Append(header, key);
+  }
   Append(endpoint.credentials.username, key);
   Append(endpoint.credentials.password, key);
   Append(endpoint.credentials.identity_token, key);

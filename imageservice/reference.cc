@@ -1,7 +1,10 @@
 #include "imageservice/reference.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 
+#include "absl/strings/numbers.h"
 #include "base/id.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
@@ -20,7 +23,6 @@ bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 bool IsAlnum(char c) { return IsLower(c) || IsUpper(c) || IsDigit(c); }
 bool IsLowerAlnum(char c) { return IsLower(c) || IsDigit(c); }
 bool IsLowerHex(char c) { return IsDigit(c) || (c >= 'a' && c <= 'f'); }
-bool IsHex(char c) { return IsLowerHex(c) || (c >= 'A' && c <= 'F'); }
 
 template <typename Predicate>
 bool AllOf(std::string_view text, Predicate predicate) {
@@ -33,12 +35,15 @@ bool IsDomainLabel(std::string_view label) {
 }
 
 bool IsIpv6(std::string_view text) {
-  return text.size() >= 2 && text.size() <= 45 && text.find(':') != std::string_view::npos &&
-         AllOf(text, [](char c) { return IsHex(c) || c == ':' || c == '.'; });
+  in6_addr address = {};
+  return text.size() < INET6_ADDRSTRLEN &&
+         inet_pton(AF_INET6, std::string(text).c_str(), &address) == 1;
 }
 
 bool IsPort(std::string_view text) {
-  return !text.empty() && text.size() <= 5 && AllOf(text, IsDigit);
+  int port = 0;
+  return !text.empty() && AllOf(text, IsDigit) && absl::SimpleAtoi(base::ToAbsl(text), &port) &&
+         port <= 65535;
 }
 
 // [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*

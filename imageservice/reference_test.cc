@@ -29,6 +29,8 @@ TEST(ReferenceTest, AFirstPartWithDotColonOrCapitalIsARegistry) {
   EXPECT_EQ(Normal("HOST/a"), "HOST/a:latest");
   EXPECT_EQ(Normal("[::1]:5000/a:t"), "[::1]:5000/a:t");
   EXPECT_EQ(Normal("[2001:db8::1]/a"), "[2001:db8::1]/a:latest");
+  EXPECT_EQ(Normal("[::ffff:10.0.0.1]:443/a@" + kDigest), "[::ffff:10.0.0.1]:443/a@" + kDigest);
+  EXPECT_EQ(Normal("10.0.0.1/a:t"), "10.0.0.1/a:t");
 }
 
 TEST(ReferenceTest, TheDigestDecidesAndTheTagIsKeptAside) {
@@ -67,6 +69,13 @@ TEST(ReferenceTest, MalformedNamesAreRefused) {
                                   std::string("x..io/a"),
                                   std::string("[::1/a"),
                                   std::string("[zz]/a"),
+                                  std::string("[1:2]/a"),
+                                  std::string("[:::1]/a"),
+                                  std::string("[127.0.0.1]/a"),
+                                  std::string("[::1]x/a"),
+                                  std::string("[::1]:/a"),
+                                  std::string("quay.io:65536/a"),
+                                  std::string("quay.io:99999999999999999999/a"),
                                   std::string("a:b:c"),
                                   std::string("a\nb"),
                                   std::string("http://quay.io/a"),
