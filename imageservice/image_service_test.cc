@@ -360,6 +360,52 @@ TEST_F(ImageServiceTest, ARecordDamagedWhileTheDaemonRunsIsRepairedByTheNextPull
   EXPECT_THAT(service_->problems(), IsEmpty());
 }
 
+// Two images that share a layer.
+TEST_F(ImageServiceTest, PullsRemovalsAndCreatesAtOnceLeaveTheStoreWhole) {
+  std::vector<std::thread> threads;
+  for (const char* name : {"quay.io/one:ab.ok", "quay.io/two:ac.ok"}) {
+    threads.emplace_back([&, name] {
+      for (int i = 0; i < 10; ++i) {
+        const absl::StatusOr<std::string> id = Pull(name);
+        EXPECT_TRUE(id.ok()) << id.status();
+      }
+    });
+    threads.emplace_back([&, name] {
+      for (int i = 0; i < 40; ++i) {
+        EXPECT_TRUE(Remove(name).ok());
+      }
+    });
+    threads.emplace_back([&, name] {
+      for (int i = 0; i < 40; ++i) {
+        const std::string owner = base::StrCat(name, i);
+        const absl::StatusOr<ContainerImage> image = service_->Acquire(name, owner);
+        for (const std::string& layer :
+             image.ok() ? image->chain_ids : std::vector<std::string>()) {
+          EXPECT_TRUE(base::Exists(directory_ / ("root/layers/" + layer)));
+        }
+        EXPECT_TRUE(image.ok() || absl::IsNotFound(image.status())) << image.status();
+        service_->Release(owner);
+      }
+    });
+  }
+  threads.emplace_back([&] {
+    for (int i = 0; i < 100; ++i) {
+      EXPECT_LE(List().size(), 2u);
+      EXPECT_TRUE(service_->ImageFsInfo(base::Context(), cri::ImageFsInfoRequest()).ok());
+    }
+  });
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  EXPECT_THAT(service_->problems(), IsEmpty());
+  ASSERT_TRUE(Remove("quay.io/one:ab.ok").ok());
+  ASSERT_TRUE(Remove("quay.io/two:ac.ok").ok());
+  service_.reset();  // Ends when the deletions have.
+  for (const char* folder : {"layers", "staging", "trash", "records/layers", "records/images"}) {
+    EXPECT_THAT(Names(folder), IsEmpty()) << folder;
+  }
+}
+
 TEST_F(ImageServiceTest, ARestartFindsEverythingAgain) {
   ASSERT_TRUE(Pull("quay.io/one:ab.ok").ok());
   const cri::Image before = Status("quay.io/one:ab.ok");

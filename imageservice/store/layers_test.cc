@@ -152,14 +152,14 @@ TEST_F(LayerStoreTest, WhatIsBeingUnlinkedCountsAsUsed) {
   Add('a');
   Add('b');
   store_->Pin("image/b", {Chain('b')});
-  Event hold;
+  const auto hold = std::make_shared<Event>();
   for (int i = 0; i < 2; ++i) {  // Both threads of the lane.
-    ASSERT_TRUE(lane_->Post([&hold] { hold.Wait(base::Context()).IgnoreError(); }).ok());
+    ASSERT_TRUE(lane_->Post([hold] { hold->Wait(base::Context()).IgnoreError(); }).ok());
   }
   const std::vector<Trash::Removal> removals = store_->Release("pull/p");
   EXPECT_FALSE(store_->IsPresent(Chain('a')));
   EXPECT_EQ(store_->usage(), (DiskUsage{.bytes = 200, .inodes = 6}));
-  hold.Set();
+  hold->Set();
   Trash::Wait(base::Context(), removals);
   EXPECT_EQ(store_->usage(), (DiskUsage{.bytes = 100, .inodes = 3}));
 }
