@@ -201,6 +201,9 @@ absl::Status PullSession::ReceiveAll(const base::Context& ctx) {
       return BrokenProtocol(base::ToStd(status.message()));
     }
     const absl::StatusOr<std::optional<std::string>> frame = channel_->TryReceive();
+    if (absl::IsResourceExhausted(frame.status())) {
+      return BrokenProtocol(base::ToStd(frame.status().message()));
+    }
     if (!frame.ok()) {
       worker_lost_ = true;
       return frame.status();

@@ -18,21 +18,10 @@
 #include "absl/time/clock.h"
 #include "base/files.h"
 #include "imageservice/puller.h"
+#include "imageservice/testing/eventually.h"
 #include "imageservice/testing/temp_directory.h"
 
 namespace imageservice::testing {
-
-// Polls until `condition` holds; a test that waits in vain fails.
-inline bool Eventually(const std::function<bool()>& condition) {
-  const absl::Time deadline = absl::Now() + absl::Seconds(20);
-  while (!condition()) {
-    if (absl::Now() > deadline) {
-      return false;
-    }
-    poll(nullptr, 0, 2);
-  }
-  return true;
-}
 
 class PullerFixture : public ::testing::Test {
  protected:

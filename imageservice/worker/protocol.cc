@@ -230,6 +230,10 @@ absl::StatusOr<UnpackedLayer> ParseUnpacked(const Json& json) {
   UnpackedLayer layer;
   ASSIGN_OR_RETURN(layer.bytes, JsonSize(json, "bytes"));
   ASSIGN_OR_RETURN(layer.inodes, JsonSize(json, "inodes"));
+  // Sums of many layers have to make sense too.
+  if (layer.bytes >> 48 != 0 || layer.inodes >> 40 != 0) {
+    return absl::InvalidArgumentError("a layer larger than can be");
+  }
   for (const Json& element : base::JsonMember(json, "deferred")) {
     ASSIGN_OR_RETURN(DeferredOperation operation, ParseOperation(element));
     layer.deferred.push_back(std::move(operation));

@@ -243,14 +243,15 @@ TEST_F(RoleTest, AVerifierKillsItsOwnChildOnly) {
   ASSERT_EQ(waitpid(stranger, &status, 0), stranger);
 }
 
-TEST_F(RoleTest, TheParserMayLinkAcrossItsOwnDirectories) {
+TEST_F(RoleTest, TheParserMayLinkAcrossItsOwnDirectoriesAndMakesNoDevices) {
   const int code = RunConfined(Role::kParser, temp_.path(), [](int root) {
-    const bool is_made = mkdirat(root, "a", 0755) == 0 && mkdirat(root, "b", 0755) == 0 &&
-                         openat(root, "a/f", O_WRONLY | O_CREAT, 0600) >= 0 &&
-                         linkat(root, "a/f", root, "b/g", 0) == 0 &&
-                         mknodat(root, "whiteout", S_IFCHR, 0) == 0 &&
-                         mknodat(root, "null", S_IFCHR, makedev(1, 3)) != 0 &&
-                         fchownat(root, "a/f", 5, 5, 0) == 0;
+    const bool is_made =
+        mkdirat(root, "a", 0755) == 0 && mkdirat(root, "b", 0755) == 0 &&
+        openat(root, "a/f", O_WRONLY | O_CREAT, 0600) >= 0 &&
+        linkat(root, "a/f", root, "b/g", 0) == 0 && mknodat(root, "whiteout", S_IFCHR, 0) == 0 &&
+        mknodat(root, "fifo", S_IFIFO, 0) == 0 &&
+        mknodat(root, "device", S_IFCHR, makedev(1, 1)) != 0 &&
+        mknodat(root, "disk", S_IFBLK, makedev(8, 0)) != 0 && fchownat(root, "a/f", 5, 5, 0) == 0;
     return is_made ? 0 : errno;
   });
   EXPECT_EQ(code, 0);
