@@ -83,8 +83,6 @@ class HostileWorkerTest : public ::testing::Test {
     config.worker_environment = {"OUTSIDE=" + outside_.path(), "STORE=" + config.root,
                                  base::StrCat("DAEMON=", getpid()),
                                  "ASAN_OPTIONS=detect_leaks=0:handle_abort=0"};
-    config.registries_conf = {};
-    config.certificate_directories = {};
     config.limits.max_layer_bytes = 1 << 20;
     auto service = ImageService::Open(config, &launcher_);
     ASSERT_TRUE(service.ok()) << service.status();

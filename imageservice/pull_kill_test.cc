@@ -78,9 +78,7 @@ class PullKillTest : public ::testing::Test {
     config.run_root = directory_ / "run";
     config.worker_path = CRISP_PULL_BINARY;
     config.worker_environment = {Mark(), "ASAN_OPTIONS=detect_leaks=0"};
-    config.registries_conf = {};
-    config.certificate_directories = {};
-    config.insecure_registries = {registry_->host()};
+    config.registries.insecure_registries = {registry_->host()};
     auto service = ImageService::Open(config, &launcher_);
     ASSERT_TRUE(service.ok()) << service.status();
     service_ = *std::move(service);
