@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -107,6 +108,71 @@ TEST(InflaterTest, SkipsSkippableZstdFrames) {
   for (const size_t step : {size_t{1}, size_t{1000}}) {
     EXPECT_EQ(Inflate(skippable + Zstd("one ") + skippable + Zstd("two"), step).value(), "one two");
   }
+}
+
+// A frame of zstd whose header says a window of 1 << `log` bytes, and blocks of 128 KiB zeros, each
+// of which takes four bytes.
+std::string ZstdZeros(int log, int blocks) {
+  std::string frame("\x28\xb5\x2f\xfd\x00", 5);
+  frame += static_cast<char>((log - 10) << 3);
+  for (int i = 0; i < blocks; ++i) {
+    const unsigned header = (128u << 10) << 3 | 1u << 1 | (i + 1 == blocks ? 1 : 0);
+    for (const int shift : {0, 8, 16}) frame += static_cast<char>(header >> shift & 0xff);
+    frame += '\0';
+  }
+  return frame;
+}
+
+TEST(InflaterTest, RefusesWindowsThatTakeTooMuchMemory) {
+  EXPECT_EQ(Inflate(ZstdZeros(27, 4)).value().size(), 4u << 17);
+  for (const int log : {28, 31, 41}) {
+    EXPECT_EQ(Inflate(ZstdZeros(log, 4)).status().code(), absl::StatusCode::kInvalidArgument)
+        << log;
+  }
+}
+
+TEST(InflaterTest, ABombComesInPiecesUntilTheSinkHasEnough) {
+  // 100 KB that would be 3 GiB.
+  const std::string bomb = ZstdZeros(17, 24 << 10);
+  uint64_t taken = 0;
+  size_t largest = 0;
+  Inflater inflater([&](std::string_view piece) {
+    largest = std::max(largest, piece.size());
+    taken += piece.size();
+    return taken > 64 << 20 ? absl::ResourceExhaustedError("enough") : absl::OkStatus();
+  });
+  EXPECT_EQ(inflater.Write(bomb).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_LE(largest, size_t{256} << 10);
+  EXPECT_LE(taken, (uint64_t{64} << 20) + (256 << 10));
+}
+
+TEST(InflaterTest, CompressedContentIsOnlyContent) {
+  const std::string inner = Gzip(std::string(1 << 20, '\0'));
+  EXPECT_EQ(Inflate(Gzip(inner)).value(), inner);
+  EXPECT_EQ(Inflate(Zstd(inner)).value(), inner);
+}
+
+TEST(InflaterTest, ReadsZstdChunkedAndEStargzAsPlainStreams) {
+  // zstd:chunked: a frame per file, then the table of contents and its footer as skippable frames.
+  const std::string toc("\x50\x2a\x4d\x18\x04\0\0\0{}{}", 12);
+  const std::string footer = std::string("\x50\x2a\x4d\x18\x40\0\0\0", 8) + std::string(64, 'f');
+  // eStargz: a member per file, and an empty one with an extra field that says where the table is.
+  const std::string empty(
+      "\x1f\x8b\x08\x04\0\0\0\0\0\xff\x1a\0SG\x16\0"
+      "0000000000000010STARGZ\x01\0\0\xff\xff\0\0\0\0\0\0\0\0",
+      51);
+  for (const size_t step : {size_t{1}, size_t{5}, size_t{1000}}) {
+    EXPECT_EQ(Inflate(Zstd("one ") + Zstd("two ") + Zstd("end") + toc + footer, step).value(),
+              "one two end");
+    const auto stargz = Inflate(Gzip("one ") + Gzip("two ") + Gzip("end") + empty, step);
+    ASSERT_TRUE(stargz.ok()) << stargz.status();
+    EXPECT_EQ(*stargz, "one two end");
+  }
+}
+
+TEST(InflaterTest, RejectsGarbageAfterZstd) {
+  EXPECT_EQ(Inflate(Zstd("x") + "garbage").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_FALSE(Inflate(Zstd("x") + std::string(512, '\0')).ok());
 }
 
 TEST(InflaterTest, RefusesOtherCompressionsByName) {

@@ -15,7 +15,7 @@
 namespace imageservice::worker {
 namespace {
 
-constexpr uint64_t kRatioBegins = 16 << 20;  // Below so many bytes of archive any ratio will do.
+constexpr uint64_t kAnyRatio = uint64_t{1} << 30;  // So many bytes of archive are free.
 
 class LayerStream {
  public:
@@ -82,8 +82,8 @@ class LayerStream {
   absl::Status TakeArchive(std::string_view bytes) {
     timer_.Charge(&inflate_);
     archive_bytes_ += bytes.size();
-    if (limits_.max_compression_ratio > 0 && archive_bytes_ > kRatioBegins &&
-        archive_bytes_ / limits_.max_compression_ratio > blob_bytes_) {
+    if (limits_.max_compression_ratio > 0 && archive_bytes_ > kAnyRatio &&
+        (archive_bytes_ - kAnyRatio) / limits_.max_compression_ratio > blob_bytes_) {
       return absl::ResourceExhaustedError(
           base::StrCat("the layer is compressed more than ", limits_.max_compression_ratio, ":1"));
     }

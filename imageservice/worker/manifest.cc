@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/escaping.h"
 #include "base/json.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
@@ -46,6 +47,11 @@ bool IsOneOf(std::string_view type, const std::string_view (&types)[N]) {
 
 enum class Kind { kIndex, kManifest };
 
+absl::Status ArtifactError(std::string_view type) {
+  return absl::FailedPreconditionError(
+      base::StrCat("an artifact of type \"", type.substr(0, 200), "\" and no image"));
+}
+
 absl::Status Schema1Error() {
   return absl::InvalidArgumentError(
       "a manifest of schema 1, which is obsolete: the image has to be pushed again by a newer "
@@ -72,6 +78,10 @@ absl::StatusOr<Kind> KindOfMembers(const Json& json) {
   }
   if (has_manifests && has_layers) {
     return absl::InvalidArgumentError("the document is both an index and a manifest");
+  }
+  if (!has_manifests && !has_layers && json.contains("blobs")) {
+    ASSIGN_OR_RETURN(const std::string type, base::JsonString(json, "artifactType"));
+    return ArtifactError(type);  // The artifact manifest of a draft of OCI 1.1.
   }
   if (!has_manifests && !has_layers) {
     return absl::InvalidArgumentError("the document is neither an index nor a manifest");
@@ -100,6 +110,14 @@ absl::StatusOr<Descriptor> ParseDescriptor(const Json& json) {
   if (const Json& platform = JsonMember(json, "platform"); !platform.is_null()) {
     ASSIGN_OR_RETURN(descriptor.platform, ParsePlatform(platform));
   }
+  ASSIGN_OR_RETURN(descriptor.urls, base::JsonStrings(json, "urls"));
+  // What cannot be used is fetched instead.
+  const absl::StatusOr<std::string> data = base::JsonString(json, "data");
+  if (!data.ok() || !absl::Base64Unescape(*data, &descriptor.data) ||
+      descriptor.data.size() != descriptor.size) {
+    descriptor.data.clear();
+  }
+  ASSIGN_OR_RETURN(descriptor.artifact_type, base::JsonString(json, "artifactType"));
   const Json& zstd =
       JsonMember(JsonMember(json, "annotations"), "io.github.containers.compression.zstd");
   descriptor.is_zstd = zstd.is_string() && zstd.get<std::string>() == "true";
@@ -135,9 +153,8 @@ absl::StatusOr<Manifest> ParseImageManifest(const Json& json) {
   }
   manifest.config = *std::move(config);
   if (!IsOneOf(manifest.config.media_type, kConfigTypes)) {
-    return absl::FailedPreconditionError(
-        base::StrCat("an artifact and no image: its config is of type \"",
-                     manifest.config.media_type.substr(0, 200), "\""));
+    ASSIGN_OR_RETURN(const std::string type, base::JsonString(json, "artifactType"));
+    return ArtifactError(type.empty() ? manifest.config.media_type : type);
   }
   if (manifest.config.size > kMaxConfigBytes) {
     return absl::ResourceExhaustedError(
@@ -247,11 +264,14 @@ std::optional<int> PlatformRank(const Platform& wanted_raw, const Platform& offe
 absl::StatusOr<Descriptor> ChooseManifest(const Index& index, const Platform& wanted) {
   constexpr int kLastResort = 1000;
   const Descriptor* best = nullptr;
+  const Descriptor* artifact = nullptr;
   int best_score = 0;
   std::string offered;
   for (const Descriptor& descriptor : index.manifests) {
     std::optional<int> rank;
-    if (!descriptor.platform.has_value()) {
+    if (!descriptor.artifact_type.empty()) {
+      artifact = &descriptor;
+    } else if (!descriptor.platform.has_value()) {
       rank = kLastResort;
     } else if (descriptor.platform->os != "unknown") {
       rank = PlatformRank(wanted, *descriptor.platform);
@@ -267,6 +287,9 @@ absl::StatusOr<Descriptor> ChooseManifest(const Index& index, const Platform& wa
       best = &descriptor;
       best_score = score;
     }
+  }
+  if (best == nullptr && offered.empty() && artifact != nullptr) {
+    return *artifact;  // What is wrong with the reference is said best by its manifest.
   }
   if (best == nullptr) {
     return absl::NotFoundError(base::StrCat("no image for platform ", PlatformName(wanted),

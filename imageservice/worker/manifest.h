@@ -22,6 +22,10 @@ struct Descriptor {
   uint64_t size = 0;
   std::optional<Platform> platform;  // In an index.
   bool is_zstd = false;              // In an index: the variant of an image compressed by zstd.
+  std::string artifact_type;         // In an index: of an artifact, which is no image.
+  std::vector<std::string> urls;     // Of a foreign layer: where else it may be.
+  std::string data;                  // The content itself, of the right size but not verified;
+                                     // empty: not there.
 };
 
 struct Index {
@@ -52,7 +56,8 @@ absl::StatusOr<ImageConfig> ParseImageConfig(std::string_view body);
 std::optional<int> PlatformRank(const Platform& wanted, const Platform& offered);
 
 // The entry of `index` to pull: best platform first, then zstd, then the earlier. Entries without a
-// platform are the last resort, attestations none. NOT_FOUND naming the platforms otherwise.
+// platform are the last resort, attestations and artifacts none, unless there is nothing but
+// artifacts. NOT_FOUND naming the platforms otherwise.
 absl::StatusOr<Descriptor> ChooseManifest(const Index& index, const Platform& wanted);
 
 // FAILED_PRECONDITION when the config of an image says another system or architecture than

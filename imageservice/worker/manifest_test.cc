@@ -101,6 +101,62 @@ TEST(ManifestTest, RefusesAnArtifact) {
   EXPECT_NE(parsed.status().message().find("artifact"), absl::string_view::npos);
 }
 
+TEST(ManifestTest, NamesTheTypeOfAnArtifact) {
+  Json json = GoodManifest();
+  json["config"]["mediaType"] = "application/vnd.oci.empty.v1+json";
+  json["artifactType"] = "application/vnd.example.sbom";
+  const absl::Status expected = absl::FailedPreconditionError(
+      "an artifact of type \"application/vnd.example.sbom\" and no image");
+  EXPECT_EQ(Parse(json).status(), expected);
+  const Json draft = {{"artifactType", "application/vnd.example.sbom"}, {"blobs", Json::array()}};
+  EXPECT_EQ(Parse(draft, "application/vnd.oci.artifact.manifest.v1+json").status(), expected);
+  json.erase("artifactType");
+  json["config"]["mediaType"] = "application/vnd.cncf.helm.config.v1+json";
+  EXPECT_EQ(Parse(json).status(),
+            absl::FailedPreconditionError(
+                "an artifact of type \"application/vnd.cncf.helm.config.v1+json\" and no image"));
+  // With an image's config it is an image, whatever else it calls itself.
+  json = GoodManifest();
+  json["artifactType"] = "application/vnd.example.bootable";
+  EXPECT_TRUE(Parse(json).ok());
+}
+
+TEST(ManifestTest, AcceptsForeignLayersAndKeepsTheirUrls) {
+  for (const char* type : {"application/vnd.docker.image.rootfs.foreign.diff.tar",
+                           "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+                           "application/vnd.oci.image.layer.nondistributable.v1.tar",
+                           "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+                           "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"}) {
+    Json json = GoodManifest();
+    json["layers"][0]["mediaType"] = type;
+    json["layers"][0]["urls"] = {"https://one.example/blob", "http://two.example/blob"};
+    const auto parsed = Parse(json);
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    const std::vector<std::string> expected = {"https://one.example/blob",
+                                               "http://two.example/blob"};
+    EXPECT_EQ(std::get<Manifest>(*parsed).layers[0].urls, expected);
+  }
+  Json json = GoodManifest();
+  json["layers"][0]["urls"] = "https://no.list.example";
+  EXPECT_FALSE(Parse(json).ok());
+}
+
+TEST(ManifestTest, KeepsEmbeddedContentOfTheRightSizeOnly) {
+  const auto data_of = [](const Json& data) {
+    Json json = GoodManifest();
+    json["config"]["size"] = 2;
+    json["config"]["data"] = data;
+    const auto parsed = Parse(json);
+    return parsed.ok() ? std::get<Manifest>(*parsed).config.data
+                       : std::string(base::ToStd(parsed.status().message()));
+  };
+  EXPECT_EQ(data_of("e30="), "{}");
+  EXPECT_EQ(data_of("e30"), "{}");
+  for (const Json& bad : {Json("e30gIA=="), Json("!"), Json(7), Json(), Json("")}) {
+    EXPECT_EQ(data_of(bad), "") << base::DumpJson(bad);
+  }
+}
+
 TEST(ManifestTest, RefusesLayersOfUnknownType) {
   Json json = GoodManifest();
   json["layers"][0]["mediaType"] = "application/vnd.oci.image.layer.v1.tar+encrypted";
@@ -156,6 +212,17 @@ TEST(PlatformTest, SkipsAttestationsAndNamesWhatThereIs) {
   const std::string message = Choice(entries, {"linux", "amd64", ""});
   EXPECT_NE(message.find("linux/amd64"), std::string::npos) << message;
   EXPECT_NE(message.find("linux/s390x"), std::string::npos) << message;
+}
+
+TEST(PlatformTest, TakesAnArtifactOnlyWhenThereIsNoImage) {
+  Json artifact = Entry(Digest('1'), "", "");
+  artifact.erase("platform");
+  artifact["artifactType"] = "application/vnd.example.signature";
+  const Platform wanted = {"linux", "amd64", ""};
+  EXPECT_EQ(Choice({artifact, Entry(Digest('2'), "linux", "amd64")}, wanted), Digest('2'));
+  EXPECT_NE(Choice({artifact, Entry(Digest('2'), "linux", "arm64")}, wanted).find("linux/arm64"),
+            std::string::npos);
+  EXPECT_EQ(Choice(Json::array({artifact}), wanted), Digest('1'));
 }
 
 TEST(PlatformTest, PrefersZstdAmongEquals) {

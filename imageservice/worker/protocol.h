@@ -104,7 +104,10 @@ struct Platform {
 struct Limits {
   uint64_t max_layer_bytes = uint64_t{64} << 30;  // Of one layer's uncompressed archive.
   uint64_t max_layer_entries = 4'000'000;
-  uint64_t max_compression_ratio = 0;  // Of one layer, beyond its first 16 MiB; 0: any.
+  // Of one layer beyond its first GiB; 0: any. gzip cannot reach 1033:1, so that the default stops
+  // no honest layer of gzip, however many zeros it has; for zstd, which goes far beyond, it makes of
+  // a blob of 1 MB at most 2.2 GB.
+  uint64_t max_compression_ratio = 1100;
   int max_parallel_layers = 3;
   int max_parallel_ranges = 4;  // Of one large blob from one endpoint that is slower than we are.
   // A transfer that brings fewer bytes per second than this, on average over the time, has stalled.

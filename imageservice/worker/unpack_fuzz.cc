@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <string>
 
 #include "base/files.h"
+#include "imageservice/worker/tar_header.h"
 #include "imageservice/worker/unpack.h"
 
 namespace {
@@ -21,7 +23,33 @@ std::string MakePlace() {
   return name;
 }
 
+// Rights the checksum of a header, which no mutation would hit.
+void RightChecksum(uint8_t* block) {
+  memset(block + 148, ' ', 8);
+  unsigned sum = 0;
+  for (size_t i = 0; i < imageservice::worker::kTarBlock; ++i) {
+    sum += block[i];
+  }
+  for (size_t i = 148 + 6; i-- > 148; sum /= 8) {
+    block[i] = static_cast<uint8_t>('0' + sum % 8);
+  }
+  block[154] = '\0';
+}
+
 }  // namespace
+
+extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t max_size);
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned) {
+  size = LLVMFuzzerMutate(data, size, max_size);
+  using imageservice::worker::kTarBlock;
+  for (size_t at = 0; at + kTarBlock <= size; at += kTarBlock) {
+    if (memcmp(data + at + 257, "ustar", 5) == 0) {
+      RightChecksum(data + at);
+    }
+  }
+  return size;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const std::string place = MakePlace();
