@@ -4,6 +4,7 @@
 #include <limits>
 #include <optional>
 #include <tuple>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
@@ -127,23 +128,19 @@ Position PositionOf(const toml::node& node) {
 TomlValue ToValue(const toml::node& node, const Ascii& ascii, Position* first);
 
 void ReadTable(const toml::table& table, const Ascii& ascii, Position* first, TomlValue* value) {
-  struct Member {
-    Position position;
-    std::pair<std::string, TomlValue> member;
-  };
-  std::vector<Member> members;
+  std::vector<std::pair<Position, TomlMember>> members;
   for (auto&& [key, node] : table) {
     Position position = kNowhere;
     TomlValue member = ToValue(node, ascii, &position);
-    members.push_back({position, {ascii.Decode(key.str()), std::move(member)}});
+    members.emplace_back(position, TomlMember{ascii.Decode(key.str()), std::move(member)});
     *first = std::min(*first, position);
   }
   // toml++ keeps them by name.
-  std::sort(members.begin(), members.end(), [](const Member& a, const Member& b) {
-    return std::tie(a.position, a.member.first) < std::tie(b.position, b.member.first);
+  std::sort(members.begin(), members.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.first, a.second.key) < std::tie(b.first, b.second.key);
   });
-  for (Member& member : members) {
-    value->members.push_back(std::move(member.member));
+  for (auto& [position, member] : members) {
+    value->members.push_back(std::move(member));
   }
 }
 
@@ -186,8 +183,8 @@ absl::Status InvalidAt(std::string_view name, int line, std::string_view why) {
 
 const TomlValue* TomlValue::Find(std::string_view key) const {
   const auto found = std::find_if(members.begin(), members.end(),
-                                  [&](const auto& member) { return member.first == key; });
-  return found == members.end() ? nullptr : &found->second;
+                                  [&](const TomlMember& member) { return member.key == key; });
+  return found == members.end() ? nullptr : &found->value;
 }
 
 bool TomlValue::IsTableArray() const {

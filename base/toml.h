@@ -6,13 +6,14 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace base {
+
+struct TomlMember;
 
 // A value of a document. Plain data; the kind says which of the others counts.
 struct TomlValue {
@@ -22,8 +23,8 @@ struct TomlValue {
   bool boolean = false;
   int64_t integer = 0;
   std::string text;
-  std::vector<TomlValue> elements;                         // Of an array.
-  std::vector<std::pair<std::string, TomlValue>> members;  // Of a table, in the file's order.
+  std::vector<TomlValue> elements;  // Of an array.
+  std::vector<TomlMember> members;  // Of a table, in the file's order.
   int line = 0;  // From 1 on; 0 for a table that only the headers of its sub-tables imply.
 
   // The member of that name; null when there is none or this is no table.
@@ -33,6 +34,12 @@ struct TomlValue {
   bool IsTableArray() const;
   // With its article, for messages: "an integer".
   std::string_view TypeName() const;
+};
+
+// One key of a table and what it stands for.
+struct TomlMember {
+  std::string key;
+  TomlValue value;
 };
 
 // The document in `text`. INVALID_ARGUMENT, beginning with "NAME:LINE: ", for what is no TOML.
