@@ -15,7 +15,8 @@ namespace {
 constexpr uint32_t kFirstProject = 0x43525300;
 constexpr int kMaxTries = 4096;
 
-constexpr int kIntervalPerWalk = 20;
+constexpr absl::Duration kLongestTurn = absl::Milliseconds(500);
+constexpr int kPausePerTurn = 20;  // In times of what the turn took.
 
 }  // namespace
 
@@ -23,7 +24,7 @@ WritableUsage::WritableUsage(std::string parent, absl::Duration interval)
     : parent_(std::move(parent)),
       interval_(interval),
       next_project_(kFirstProject),
-      lane_("disk-usage", 1, 4096) {
+      lane_("disk-usage", 1, 16) {
   if (absl::StatusOr<ProjectQuota> quota = ProjectQuota::Open(parent_); quota.ok()) {
     quota_.emplace(*std::move(quota));
     base::LogInfo("project quotas count what containers write below ", parent_);
@@ -81,26 +82,56 @@ std::optional<WritableUsage::Sample> WritableUsage::Of(const std::string& name) 
     entry.life = ++lives_;
     entry.due = now;
   }
-  if (!entry.walking && now >= entry.due) {
-    entry.walking = lane_.Post([this, name, life = entry.life] { Walk(name, life); }).ok();
+  if (!entry.waiting && now >= entry.due) {
+    entry.waiting = true;
+    waiting_.emplace_back(name, entry.life);
+  }
+  if (!walking_ && !waiting_.empty() && now >= next_walks_) {
+    walking_ = lane_.Post([this] { WalkSome(); }).ok();
   }
   return entry.sample;
 }
 
-void WritableUsage::Walk(const std::string& name, uint64_t life) {
+void WritableUsage::WalkSome() {
   const absl::Time begin = absl::Now();
-  const absl::StatusOr<DiskUsage> used = MeasureTree(base::StrCat(parent_, "/", name), stop_);
+  while (!stop_ && absl::Now() - begin < kLongestTurn) {
+    std::pair<std::string, uint64_t> next;
+    {
+      base::MutexLock lock(&mutex_);
+      if (waiting_.empty()) {
+        break;
+      }
+      next = std::move(waiting_.front());
+      waiting_.pop_front();
+    }
+    Walk(next.first, next.second);
+  }
+  base::MutexLock lock(&mutex_);
   const absl::Time end = absl::Now();
+  walking_ = false;
+  next_walks_ = end + kPausePerTurn * (end - begin);
+}
+
+void WritableUsage::Walk(const std::string& name, uint64_t life) {
+  {
+    base::MutexLock lock(&mutex_);
+    const auto found = entries_.find(name);
+    if (found == entries_.end() || found->second.life != life) {
+      return;
+    }
+  }
+  const absl::StatusOr<DiskUsage> used = MeasureTree(base::StrCat(parent_, "/", name), stop_);
   base::MutexLock lock(&mutex_);
   const auto found = entries_.find(name);
   if (found == entries_.end() || found->second.life != life) {
     return;
   }
   Entry& entry = found->second;
-  entry.walking = false;
-  entry.due = end + std::max(interval_, kIntervalPerWalk * (end - begin));
+  const absl::Time now = absl::Now();
+  entry.waiting = false;
+  entry.due = now + interval_;
   if (used.ok()) {
-    entry.sample = {.used = *used, .measured = end};
+    entry.sample = {.used = *used, .measured = now};
   } else if (absl::IsNotFound(used.status())) {
     entries_.erase(found);  // Nobody may ask for it again.
   } else if (!absl::IsCancelled(used.status())) {

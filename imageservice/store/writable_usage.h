@@ -3,10 +3,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "absl/time/time.h"
 #include "base/lane.h"
@@ -18,9 +19,10 @@ namespace imageservice {
 
 // Asking is always cheap. Where the file system counts projects (project_quota.h), each directory
 // is one and the kernel knows the answer of this moment. Elsewhere a directory is walked in the
-// background when somebody asks and the last answer is old: one directory at a time, none twice
-// within an interval and 20 times what its walk took, so that measuring takes at most a twentieth
-// of one processor, and nothing when nobody asks. Thread-safe.
+// background when somebody asks and the last answer is older than an interval. The walks of all
+// directories run one after the other, for half a second at a time (one that takes longer is
+// finished) and then not for 20 times as long: measuring takes at most a twentieth of one
+// processor, and nothing when nobody asks. Thread-safe.
 class WritableUsage {
  public:
   // A figure and when it was right.
@@ -46,12 +48,13 @@ class WritableUsage {
  private:
   struct Entry {
     std::optional<Sample> sample;
-    absl::Time due;  // Not to be walked again before.
-    bool walking = false;
-    uint64_t life = 0;  // Tells apart directories that had the same name one after the other.
+    absl::Time due;        // Not to be walked again before.
+    bool waiting = false;  // For its walk, or being walked.
+    uint64_t life = 0;     // Tells apart directories that had the same name one after the other.
   };
 
   std::optional<DiskUsage> CountedByQuota(const std::string& name) const;
+  void WalkSome();
   void Walk(const std::string& name, uint64_t life);
 
   const std::string parent_;
@@ -62,6 +65,9 @@ class WritableUsage {
 
   base::Mutex mutex_;
   std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::pair<std::string, uint64_t>> waiting_ ABSL_GUARDED_BY(mutex_);  // Name, life.
+  bool walking_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Time next_walks_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   uint64_t lives_ ABSL_GUARDED_BY(mutex_) = 0;
   base::Lane lane_;  // Last: its thread ends before the rest goes.
 };

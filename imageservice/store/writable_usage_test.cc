@@ -86,6 +86,38 @@ TEST_F(WritableUsageTest, WhatIsNotThereHasNoUsage) {
   }
 }
 
+TEST_F(WritableUsageTest, ManyDirectoriesAreAllMeasured) {
+  WritableUsage usage(directory_.path());
+  for (int i = 0; i < 50; ++i) {
+    Write(std::to_string(i), "1");
+  }
+  const bool all = Eventually([&] {
+    int measured = 0;
+    for (int i = 0; i < 50; ++i) {
+      measured += usage.Of(std::to_string(i)).has_value() ? 1 : 0;
+    }
+    return measured == 50;
+  });
+  EXPECT_TRUE(all);
+  EXPECT_EQ(usage.Of("7")->used, Truth("7"));
+}
+
+// Neither the end of a directory nor a new one of its name gets the figures of the other.
+TEST_F(WritableUsageTest, ANewDirectoryOfTheSameNameIsMeasuredAnew) {
+  WritableUsage usage(directory_.path());
+  if (usage.counted_by_quota()) {
+    GTEST_SKIP() << "SKIP: a file system without project quota";
+  }
+  Write("c", "1");
+  usage.Of("c");
+  usage.End("c");  // Its walk may be waiting, running or done.
+  ASSERT_TRUE(base::RemoveTree(directory_ / "c").ok());
+  Write("c", "1");
+  Write("c", "2");
+  ASSERT_TRUE(Eventually([&] { return usage.Of("c").has_value(); }));
+  EXPECT_EQ(usage.Of("c")->used, Truth("c"));
+}
+
 TEST_F(WritableUsageTest, ItEndsWithWalksWaiting) {
   for (int i = 0; i < 50; ++i) {
     Write(std::to_string(i), "1");
