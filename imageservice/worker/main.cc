@@ -27,6 +27,8 @@ absl::Status ReceiveAnswers(Channel* channel, Pull* pull) {
     ASSIGN_OR_RETURN(const DaemonMessage message, ParseDaemonMessage(json));
     if (const auto* answer = std::get_if<LayerAnswer>(&message)) {
       RETURN_IF_ERROR(pull->Answer(*answer));
+    } else if (std::get_if<Resume>(&message) != nullptr) {
+      pull->GoOn();
     } else if (std::get_if<PullRequest>(&message) != nullptr) {
       return absl::InvalidArgumentError("a second request");
     }
@@ -34,17 +36,21 @@ absl::Status ReceiveAnswers(Channel* channel, Pull* pull) {
 }
 
 // Says how it ended and ends the process, whatever other threads are doing.
-[[noreturn]] void End(Channel* channel, const absl::Status& status) {
-  const WorkerMessage last = status.ok() ? WorkerMessage(Done()) : WorkerMessage(Failed{status});
+[[noreturn]] void End(Channel* channel, const absl::StatusOr<Done>& result) {
+  const WorkerMessage last =
+      result.ok() ? WorkerMessage(*result) : WorkerMessage(Failed{result.status()});
   const bool is_told = Send(channel, last).ok();
-  _exit(status.ok() && is_told ? 0 : 1);
+  _exit(result.ok() && is_told ? 0 : 1);
 }
 
 absl::Status Run(Channel* channel, PullRequest* request, Forker* forker) {
   ASSIGN_OR_RETURN(const base::UniqueFd lock, BecomeNetworkProcess(*request, forker, channel));
   Pull pull(request, channel, forker);
   const std::string what = base::StrCat("pull ", request->reference);
-  std::thread([&] { End(channel, base::Annotate(pull.Run(), what)); }).detach();
+  std::thread([&] {
+    const absl::StatusOr<Done> done = pull.Run();
+    End(channel, done.ok() ? done : base::Annotate(done.status(), what));
+  }).detach();
   End(channel, base::Annotate(ReceiveAnswers(channel, &pull), what));
 }
 

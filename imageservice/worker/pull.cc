@@ -1,6 +1,7 @@
 #include "imageservice/worker/pull.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -12,11 +13,16 @@ namespace imageservice::worker {
 namespace {
 
 constexpr absl::Duration kProgressInterval = absl::Milliseconds(250);
-constexpr int kMaxTransfers = 3;  // Of one layer from one endpoint, when they break midway.
+// How long a layer that nobody has for now waits while other layers come in: then it tries again.
+constexpr absl::Duration kFirstPause = absl::Seconds(5);
+constexpr absl::Duration kLongestPause = absl::Seconds(60);
+constexpr size_t kMaxStallsTold = 3;  // Of so many layers the reasons are sent.
 
-// Statuses after which other bytes, from here or elsewhere, may do.
-bool IsTransferFault(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDataLoss(status);
+void Add(const Stages& stages, Stages* sum) {
+  sum->fetch += stages.fetch;
+  sum->digest += stages.digest;
+  sum->inflate += stages.inflate;
+  sum->unpack += stages.unpack;
 }
 
 }  // namespace
@@ -25,13 +31,14 @@ absl::Status Pull::Send(const WorkerMessage& message) {
   return channel_.Send(base::Context(), Encode(message));
 }
 
-absl::Status Pull::Run() {
+absl::StatusOr<Done> Pull::Run() {
   ASSIGN_OR_RETURN(http_, HttpClient::Create());
   // A message that cannot be sent means that the daemon is gone, which ends the worker anyway.
   const RegistryClient::Events events = {
       [this](const Token& token) { Send(token).IgnoreError(); },
       [this](const std::string& warning) { Send(Warning{warning}).IgnoreError(); }};
-  client_ = std::make_unique<RegistryClient>(http_.get(), &request_.endpoints, events);
+  client_ =
+      std::make_unique<RegistryClient>(http_.get(), &request_.endpoints, &request_.limits, events);
   ASSIGN_OR_RETURN(image_, ResolveImage(client_.get(), request_));
   RETURN_IF_ERROR(AskAboutLayers());
   const auto limit = static_cast<size_t>(std::max(1, request_.limits.max_parallel_layers));
@@ -42,13 +49,16 @@ absl::Status Pull::Run() {
   for (std::thread& thread : threads_) {
     thread.join();
   }
-  return absl::OkStatus();
+  const base::MutexLock lock(&mutex_);
+  return Done{stages_};
 }
 
 absl::Status Pull::AskAboutLayers() {
   {
     const base::MutexLock lock(&mutex_);
     states_.assign(image_.layers.size(), State::kAsked);
+    stalls_.resize(image_.layers.size());
+    pauses_.resize(image_.layers.size());
   }
   RETURN_IF_ERROR(Send(image_.documents));
   for (const LayerQuestion& layer : image_.layers) {
@@ -84,17 +94,57 @@ absl::Status Pull::Answer(const LayerAnswer& answer) {
   return absl::OkStatus();
 }
 
+void Pull::GoOn() {
+  const base::MutexLock lock(&mutex_);
+  if (is_stall_told_) {
+    is_stall_told_ = false;
+    ++times_resumed_;
+    std::ranges::replace(states_, State::kStalled, State::kFetching);
+    changed_.NotifyAll();
+  }
+}
+
+size_t Pull::Count(State state) const {
+  return static_cast<size_t>(std::ranges::count(states_, state));
+}
+
+bool Pull::NothingMoves() const {
+  const size_t stalled = Count(State::kStalled);
+  const bool can_begin_another = Count(State::kQueued) > 0 && stalled < threads_.size();
+  return stalled > 0 && Count(State::kFetching) == 0 && !can_begin_another;
+}
+
+Stalled Pull::DescribeStall() const {
+  std::string reasons;
+  size_t told = 0;
+  for (size_t i = 0; i < states_.size(); ++i) {
+    if (states_[i] != State::kStalled) {
+      continue;
+    }
+    if (++told <= kMaxStallsTold) {
+      reasons += base::StrCat(reasons.empty() ? "" : "; ", "layer ", image_.layers[i].digest, ": ",
+                              base::ToStd(stalls_[i].message()));
+    }
+  }
+  if (told > kMaxStallsTold) {
+    reasons += base::StrCat("; and ", told - kMaxStallsTold, " more layers");
+  }
+  return {absl::UnavailableError(base::StrCat("pull ", request_.reference, ": ", reasons))};
+}
+
 bool Pull::NothingLeft() const {
   return std::ranges::all_of(states_, [](State state) { return state == State::kSettled; });
 }
 
-// Waits until all layers are settled or one has failed, reporting progress meanwhile.
+// Waits until all layers are settled or one has failed, reporting progress and standstill
+// meanwhile.
 absl::Status Pull::AwaitLayers() {
   Progress last;
   for (;;) {
     Progress now;
     bool is_over = false;
     absl::Status failure;
+    std::optional<Stalled> stall;
     {
       const base::MutexLock lock(&mutex_);
       if (!NothingLeft() && failure_.ok()) {
@@ -103,10 +153,17 @@ absl::Status Pull::AwaitLayers() {
       is_over = NothingLeft();
       failure = failure_;
       now = {bytes_done_.load(), bytes_total_};
+      if (failure_.ok() && !is_stall_told_ && NothingMoves()) {
+        is_stall_told_ = true;
+        stall = DescribeStall();
+      }
     }
     if (now.bytes_done != last.bytes_done || now.bytes_total != last.bytes_total) {
       RETURN_IF_ERROR(Send(now));
       last = now;
+    }
+    if (stall.has_value()) {
+      RETURN_IF_ERROR(Send(*stall));
     }
     if (!failure.ok() || is_over) {
       return failure;
@@ -114,13 +171,19 @@ absl::Status Pull::AwaitLayers() {
   }
 }
 
+// The largest first: then none is left over for one thread alone at the end.
 int Pull::TakeQueued() {
-  const auto found = std::ranges::find(states_, State::kQueued);
-  if (found == states_.end()) {
-    return -1;
+  int largest = -1;
+  for (size_t i = 0; i < states_.size(); ++i) {
+    if (states_[i] == State::kQueued &&
+        (largest < 0 || image_.layers[i].size > image_.layers[static_cast<size_t>(largest)].size)) {
+      largest = static_cast<int>(i);
+    }
   }
-  *found = State::kFetching;
-  return static_cast<int>(found - states_.begin());
+  if (largest >= 0) {
+    states_[static_cast<size_t>(largest)] = State::kFetching;
+  }
+  return largest;
 }
 
 // The body of a fetching thread.
@@ -129,7 +192,8 @@ void Pull::FetchLayers() {
     int index = -1;
     {
       const base::MutexLock lock(&mutex_);
-      while (failure_.ok() && !NothingLeft() && (index = TakeQueued()) < 0) {
+      // Nothing begins between `stalled` and `resume`.
+      while (failure_.ok() && !NothingLeft() && (is_stall_told_ || (index = TakeQueued()) < 0)) {
         changed_.Wait(&mutex_);
       }
     }
@@ -146,64 +210,108 @@ void Pull::FetchLayers() {
   }
 }
 
+// Streams the layer until some source's bytes are the right ones. What several sources put together
+// and is wrong comes once more from each alone, the first first: then it is known who is to blame.
 absl::Status Pull::FetchLayer(const LayerQuestion& layer) {
-  // Who had the manifest comes first, then the others in their order.
-  std::vector<int> endpoints = {image_.documents.endpoint};
-  for (int i = 0; i < static_cast<int>(request_.endpoints.size()); ++i) {
-    if (i != image_.documents.endpoint) {
-      endpoints.push_back(i);
-    }
-  }
   const std::string what = base::StrCat("layer ", layer.digest);
-  std::string reasons;
-  absl::StatusCode code = absl::StatusCode::kUnknown;
-  for (const int endpoint : endpoints) {
-    bool is_transfer_fault = false;
-    absl::StatusOr<LayerDone> done = FetchFrom(endpoint, layer, &is_transfer_fault);
+  std::vector<BlobSource> sources = SourcesOf(layer);
+  if (sources.empty()) {
+    return absl::FailedPreconditionError(
+        base::StrCat(what, ": no endpoint may be asked for content"));
+  }
+  EndpointFailures damaged;
+  bool is_single = false;
+  for (;;) {
+    BlobReader::Options options;
+    options.sources = sources;
+    options.max_ranges = is_single ? 1 : request_.limits.max_parallel_ranges;
+    if (is_single) {
+      options.sources.resize(1);
+    }
+    options.wait_to_go_on = [&](const absl::Status& why) { return WaitToGoOn(layer.index, why); };
+    BlobReader reader(client_.get(), &range_budget_, layer.digest, layer.size, options);
+    absl::StatusOr<LayerDone> done = Stream(layer, &reader);
     if (done.ok()) {
       return Send(*std::move(done));
     }
-    if (!is_transfer_fault) {
+    if (!absl::IsDataLoss(done.status()) || reader.contributors().empty()) {
       return base::Annotate(done.status(), what);
     }
-    code = done.status().code();
-    reasons +=
-        base::StrCat(reasons.empty() ? "" : "; ",
-                     PrintableUrl(request_.endpoints[static_cast<size_t>(endpoint)].base_url), ": ",
-                     base::ToStd(done.status().message()));
+    if (reader.is_patchwork() && !is_single) {
+      is_single = true;
+      continue;
+    }
+    const BlobSource& culprit = reader.contributors().front();
+    client_->NoteResult(culprit.endpoint, false);
+    damaged.Add(client_->Name(culprit), done.status());
+    std::erase(sources, culprit);
+    if (sources.empty()) {
+      return base::Annotate(damaged.Combined(), what);
+    }
   }
-  return absl::Status(code, base::StrCat(what, ": ", reasons));
 }
 
-// One endpoint's attempts. Each has a folder of its own; those of failed ones are swept with the
-// staging directory. Sets `is_transfer_fault` when another endpoint may do better.
-absl::StatusOr<LayerDone> Pull::FetchFrom(int endpoint, const LayerQuestion& layer,
-                                          bool* is_transfer_fault) {
-  for (int attempt = 1;; ++attempt) {
-    *is_transfer_fault = true;
-    ASSIGN_OR_RETURN(HttpResponse response, client_->OpenBlob(endpoint, layer.digest));
-    *is_transfer_fault = false;
-    ASSIGN_OR_RETURN(LayerProcess process,
-                     forker_.StartLayer(base::StrCat(directories_.fetch_add(1) + 1)));
-    std::atomic<uint64_t> received = 0;
-    const ByteSource source = [&](std::string* chunk) -> absl::StatusOr<bool> {
-      absl::StatusOr<bool> has_more = response.Read(chunk);
-      received += chunk->size();
-      return has_more;
-    };
-    Stages stages;
-    absl::StatusOr<LayerDone> done = StreamLayer(layer, request_.limits, source,
-                                                 std::move(process), &bytes_done_, &stages);
-    if (done.ok()) {
-      return done;
-    }
-    bytes_done_ -= received.load();
-    *is_transfer_fault = IsTransferFault(done.status());
-    if (!absl::IsUnavailable(done.status()) || attempt >= kMaxTransfers) {
-      return done;
-    }
-    absl::SleepFor(RetryDelay(attempt, ""));
+// The order in which to ask for the layer: the endpoints, then what its manifest names.
+std::vector<BlobSource> Pull::SourcesOf(const LayerQuestion& layer) {
+  std::vector<BlobSource> sources;
+  for (const int endpoint : client_->ContentEndpoints()) {
+    sources.push_back({endpoint, ""});
   }
+  for (const std::string& url : image_.blobs[static_cast<size_t>(layer.index)].urls) {
+    sources.push_back({BlobSource::kForeign, url});
+  }
+  return sources;
+}
+
+// Returns when the layer is to be tried again: after `resume`, or, as long as other layers come in,
+// after a while.
+absl::Status Pull::WaitToGoOn(int layer, const absl::Status& why) {
+  const auto index = static_cast<size_t>(layer);
+  const base::MutexLock lock(&mutex_);
+  const int resumed = times_resumed_;
+  states_[index] = State::kStalled;
+  stalls_[index] = why;
+  changed_.NotifyAll();
+  absl::Duration& pause = pauses_[index];
+  pause = std::clamp(pause * 2, kFirstPause, kLongestPause);
+  const absl::Time again = absl::Now() + pause;
+  while (times_resumed_ == resumed && (is_stall_told_ || absl::Now() < again)) {
+    changed_.WaitUntil(&mutex_, is_stall_told_ ? absl::InfiniteFuture() : again);
+  }
+  states_[index] = State::kFetching;
+  return absl::OkStatus();
+}
+
+// One attempt. Each has a folder of its own; those of failed ones are swept with the staging
+// directory.
+absl::StatusOr<LayerDone> Pull::Stream(const LayerQuestion& layer, BlobReader* reader) {
+  ASSIGN_OR_RETURN(LayerProcess process,
+                   forker_.StartLayer(base::StrCat(directories_.fetch_add(1) + 1)));
+  const Descriptor& blob = image_.blobs[static_cast<size_t>(layer.index)];
+  bool is_at_hand = IsContentOf(blob.data, blob);
+  uint64_t received = 0;
+  const ByteSource source = [&](std::string* chunk) -> absl::StatusOr<bool> {
+    if (received == 0 && is_at_hand) {
+      *chunk = blob.data;
+      received = chunk->size();
+      return true;
+    }
+    if (is_at_hand) {
+      return false;
+    }
+    absl::StatusOr<bool> has_more = reader->Read(chunk);
+    received += has_more.ok() && *has_more ? chunk->size() : 0;
+    return has_more;
+  };
+  Stages stages;
+  absl::StatusOr<LayerDone> done =
+      StreamLayer(layer, request_.limits, source, std::move(process), &bytes_done_, &stages);
+  const base::MutexLock lock(&mutex_);
+  Add(stages, &stages_);
+  if (!done.ok()) {
+    bytes_done_ -= received;
+  }
+  return done;
 }
 
 }  // namespace imageservice::worker

@@ -10,9 +10,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "base/mutex.h"
 #include "imageservice/worker/forker.h"
 #include "imageservice/worker/protocol.h"
+#include "imageservice/worker/registry/blob_reader.h"
 #include "imageservice/worker/registry/client.h"
 #include "imageservice/worker/resolve.h"
 
@@ -28,28 +30,36 @@ class Pull {
 
   // Returns when every layer is in place. After an error fetches may still be running in threads:
   // the process must end without destroying this. Sends all messages but `done` and `error`.
-  absl::Status Run();
+  absl::StatusOr<Done> Run();
 
   // The daemon's answer to a question; from another thread than Run's. INVALID_ARGUMENT when there
   // was no such question.
   absl::Status Answer(const LayerAnswer& answer);
 
+  // The daemon wants to go on after `stalled`; from another thread than Run's.
+  void GoOn();
+
  private:
-  enum class State { kAsked, kWaiting, kQueued, kFetching, kSettled };
+  enum class State { kAsked, kWaiting, kQueued, kFetching, kStalled, kSettled };
 
   absl::Status Send(const WorkerMessage& message);
   absl::Status AskAboutLayers();
   absl::Status AwaitLayers();
   bool NothingLeft() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool NothingMoves() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  size_t Count(State state) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Stalled DescribeStall() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   int TakeQueued() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FetchLayers();
   absl::Status FetchLayer(const LayerQuestion& layer);
-  absl::StatusOr<LayerDone> FetchFrom(int endpoint, const LayerQuestion& layer,
-                                      bool* is_transfer_fault);
+  absl::Status WaitToGoOn(int layer, const absl::Status& why);
+  absl::StatusOr<LayerDone> Stream(const LayerQuestion& layer, BlobReader* reader);
+  std::vector<BlobSource> SourcesOf(const LayerQuestion& layer);
 
   const PullRequest& request_;
   Channel& channel_;
   Forker& forker_;
+  RangeBudget range_budget_;
   std::unique_ptr<HttpClient> http_;
   std::unique_ptr<RegistryClient> client_;
   ResolvedImage image_;  // Constant once the fetching threads run.
@@ -60,7 +70,12 @@ class Pull {
   base::Mutex mutex_;
   base::CondVar changed_;
   std::vector<State> states_ ABSL_GUARDED_BY(mutex_);
+  std::vector<absl::Status> stalls_ ABSL_GUARDED_BY(mutex_);    // By layer, while it is kStalled.
+  std::vector<absl::Duration> pauses_ ABSL_GUARDED_BY(mutex_);  // By layer, the last one's length.
+  bool is_stall_told_ ABSL_GUARDED_BY(mutex_) = false;
+  int times_resumed_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t bytes_total_ ABSL_GUARDED_BY(mutex_) = 0;
+  Stages stages_ ABSL_GUARDED_BY(mutex_);
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
 };
 

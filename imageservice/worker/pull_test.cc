@@ -11,6 +11,7 @@
 #include "imageservice/worker/digest.h"
 #include "imageservice/worker/test_daemon.h"
 #include "imageservice/worker/test_registry.h"
+#include "imageservice/worker/test_server.h"
 
 namespace imageservice::worker {
 namespace {

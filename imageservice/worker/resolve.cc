@@ -6,6 +6,7 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "imageservice/worker/digest.h"
+#include "imageservice/worker/registry/endpoint_failures.h"
 
 namespace imageservice::worker {
 namespace {
@@ -20,31 +21,76 @@ struct FoundManifest {
   std::vector<std::string> indexes;
 };
 
+// Asks the endpoints that have content, in turn, until one succeeds. Errors name each.
+template <typename Ask>
+auto FromAnywhere(RegistryClient* client, const Ask& ask) -> decltype(ask(0, Persistence::kFull)) {
+  EndpointFailures failures;
+  const std::vector<int> endpoints = client->ContentEndpoints();
+  for (const int endpoint : endpoints) {
+    if (!client->MayAsk(endpoint)) {
+      continue;
+    }
+    auto answer =
+        ask(endpoint, endpoint == endpoints.back() ? Persistence::kFull : Persistence::kBrief);
+    if (answer.ok()) {
+      return answer;
+    }
+    client->NoteResult(endpoint, false);
+    failures.Add(client->Name(endpoint), answer.status());
+  }
+  return failures.empty() ? absl::FailedPreconditionError("no endpoint may be asked for content")
+                          : failures.Combined();
+}
+
+// `root` is what the reference means; `where` it came from.
 absl::StatusOr<FoundManifest> FindManifest(RegistryClient* client, const PullRequest& request,
-                                           int endpoint) {
+                                           Document root, const std::string& where) {
   FoundManifest found;
-  std::string reference = request.digest.empty() ? request.tag : request.digest;
+  found.document = std::move(root);
   for (int depth = 0; depth <= kMaxIndexDepth; ++depth) {
-    ASSIGN_OR_RETURN(found.document, client->GetManifest(endpoint, reference));
     absl::StatusOr<std::variant<Index, Manifest>> parsed =
         ParseManifest(found.document.body, found.document.media_type);
     if (!parsed.ok()) {
-      return base::Annotate(parsed.status(), base::StrCat("manifest ", found.document.digest));
+      return base::Annotate(parsed.status(),
+                            base::StrCat(where, ": manifest ", found.document.digest));
     }
     if (auto* manifest = std::get_if<Manifest>(&*parsed)) {
       found.manifest = std::move(*manifest);
       return found;
     }
+    const absl::StatusOr<Descriptor> chosen =
+        ChooseManifest(std::get<Index>(*parsed), request.platform);
+    if (!chosen.ok()) {
+      return base::Annotate(chosen.status(), where);
+    }
     if (found.index_digest.empty()) {
       found.index_digest = found.document.digest;
     }
-    ASSIGN_OR_RETURN(const Descriptor chosen,
-                     ChooseManifest(std::get<Index>(*parsed), request.platform));
-    reference = chosen.digest;
     found.indexes.push_back(std::move(found.document.body));
+    ASSIGN_OR_RETURN(found.document,
+                     FromAnywhere(client, [&](int endpoint, Persistence persistence) {
+                       return client->GetManifest(endpoint, chosen->digest, persistence);
+                     }));
   }
   return absl::InvalidArgumentError(
-      base::StrCat("indexes are nested more than ", kMaxIndexDepth, " deep"));
+      base::StrCat(where, ": indexes are nested more than ", kMaxIndexDepth, " deep"));
+}
+
+absl::StatusOr<std::string> GetConfig(RegistryClient* client, const Descriptor& descriptor) {
+  if (IsContentOf(descriptor.data, descriptor)) {
+    return descriptor.data;
+  }
+  return FromAnywhere(
+      client, [&](int endpoint, Persistence persistence) -> absl::StatusOr<std::string> {
+        ASSIGN_OR_RETURN(std::string body, client->GetSmallBlob(endpoint, descriptor.digest,
+                                                                kMaxConfigBytes, persistence));
+        if (body.size() != descriptor.size) {
+          return absl::DataLossError(base::StrCat("config ", descriptor.digest, " has ",
+                                                  body.size(), " bytes instead of ",
+                                                  descriptor.size));
+        }
+        return body;
+      });
 }
 
 absl::StatusOr<std::vector<LayerQuestion>> ListLayers(const Manifest& manifest,
@@ -71,22 +117,29 @@ absl::StatusOr<std::vector<LayerQuestion>> ListLayers(const Manifest& manifest,
 }
 
 absl::StatusOr<ResolvedImage> ResolveAt(RegistryClient* client, const PullRequest& request,
-                                        int endpoint) {
-  ASSIGN_OR_RETURN(FoundManifest found, FindManifest(client, request, endpoint));
-  const Descriptor& descriptor = found.manifest.config;
-  ASSIGN_OR_RETURN(std::string body,
-                   client->GetSmallBlob(endpoint, descriptor.digest, kMaxConfigBytes));
-  if (body.size() != descriptor.size) {
-    return absl::DataLossError(base::StrCat("config ", descriptor.digest, " has ", body.size(),
-                                            " bytes instead of ", descriptor.size));
+                                        int endpoint, Persistence persistence) {
+  const std::string where = client->Name(endpoint);
+  absl::StatusOr<Document> root = client->GetManifest(
+      endpoint, request.digest.empty() ? request.tag : request.digest, persistence);
+  if (!root.ok()) {
+    return base::Annotate(root.status(), where);
   }
+  ASSIGN_OR_RETURN(FoundManifest found, FindManifest(client, request, *std::move(root), where));
+  ASSIGN_OR_RETURN(std::string body, GetConfig(client, found.manifest.config));
   const absl::StatusOr<ImageConfig> config = ParseImageConfig(body);
-  if (!config.ok()) {
-    return base::Annotate(config.status(), base::StrCat("config ", descriptor.digest));
+  absl::Status status =
+      base::Annotate(config.status(), base::StrCat("config ", found.manifest.config.digest));
+  if (status.ok()) {
+    status = CheckPlatform(request.platform, config->platform);
   }
-  RETURN_IF_ERROR(CheckPlatform(request.platform, config->platform));
+  absl::StatusOr<std::vector<LayerQuestion>> layers =
+      status.ok() ? ListLayers(found.manifest, *config) : status;
+  if (!layers.ok()) {
+    return base::Annotate(layers.status(), where);
+  }
   ResolvedImage image;
-  ASSIGN_OR_RETURN(image.layers, ListLayers(found.manifest, *config));
+  image.layers = *std::move(layers);
+  image.blobs = std::move(found.manifest.layers);
   image.documents.manifest_digest = found.document.digest;
   image.documents.index_digest = std::move(found.index_digest);
   image.documents.indexes = std::move(found.indexes);
@@ -104,19 +157,30 @@ absl::StatusOr<ResolvedImage> ResolveImage(RegistryClient* client, const PullReq
   if (request.endpoints.empty()) {
     return absl::InvalidArgumentError("no endpoint to pull from");
   }
-  std::string reasons;
-  absl::StatusCode code = absl::StatusCode::kUnknown;
-  for (size_t i = 0; i < request.endpoints.size(); ++i) {
-    absl::StatusOr<ResolvedImage> image = ResolveAt(client, request, static_cast<int>(i));
+  EndpointFailures failures;
+  const std::vector<int> endpoints =
+      request.digest.empty() ? client->ResolvingEndpoints() : client->ContentEndpoints();
+  for (const int endpoint : endpoints) {
+    if (!client->MayAsk(endpoint)) {
+      continue;
+    }
+    absl::StatusOr<ResolvedImage> image =
+        ResolveAt(client, request, endpoint,
+                  endpoint == endpoints.back() ? Persistence::kFull : Persistence::kBrief);
     if (image.ok()) {
       return image;
     }
-    code = image.status().code();
-    reasons +=
-        base::StrCat(reasons.empty() ? "" : "; ", PrintableUrl(request.endpoints[i].base_url), ": ",
-                     base::ToStd(image.status().message()));
+    failures.Add("", image.status());  // It names the endpoint, or several.
   }
-  return absl::Status(code, reasons);
+  return failures.empty()
+             ? absl::FailedPreconditionError(base::StrCat(
+                   "no endpoint may be asked for a ", request.digest.empty() ? "tag" : "digest"))
+             : failures.Combined();
+}
+
+bool IsContentOf(std::string_view bytes, const Descriptor& descriptor) {
+  return !bytes.empty() && bytes.size() == descriptor.size &&
+         VerifyDigest(bytes, descriptor.digest).ok();
 }
 
 }  // namespace imageservice::worker

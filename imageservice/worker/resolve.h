@@ -1,6 +1,7 @@
 // From a reference to verified documents: which manifest, which config, which layers.
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -14,10 +15,16 @@ namespace imageservice::worker {
 struct ResolvedImage {
   Resolved documents;
   std::vector<LayerQuestion> layers;  // Bottom layer first.
+  std::vector<Descriptor> blobs;      // Of the layers.
 };
 
-// Asks the endpoints of `request` in order; the first that has the whole set of documents wins. The
-// error, if none has, names each endpoint with its reason and has the code of the last one's.
+// Asks those endpoints of `request` in order that may be asked what a tag means; a digest may be
+// asked for everywhere. What the answer leads to, by digest, comes from any endpoint that may be
+// asked for content. The error, if no endpoint leads to an image, names each with its reason; codes
+// are those of EndpointFailures.
 absl::StatusOr<ResolvedImage> ResolveImage(RegistryClient* client, const PullRequest& request);
+
+// Whether `bytes`, which came with the descriptor, are what it describes.
+bool IsContentOf(std::string_view bytes, const Descriptor& descriptor);
 
 }  // namespace imageservice::worker

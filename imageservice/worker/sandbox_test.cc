@@ -28,6 +28,7 @@
 #include "base/strings.h"
 #include "imageservice/worker/test_daemon.h"
 #include "imageservice/worker/test_registry.h"
+#include "imageservice/worker/test_server.h"
 
 namespace imageservice::worker {
 namespace {

@@ -1,58 +1,23 @@
-// The real crisp-pull against servers made for the occasion: redirects, tokens, damage.
+// The real crisp-pull against servers made for the occasion: redirects and damage.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <map>
 #include <string>
 
 #include "absl/strings/escaping.h"
 #include "absl/time/clock.h"
 #include "base/files.h"
 #include "base/strings.h"
-#include "imageservice/worker/test_daemon.h"
-#include "imageservice/worker/test_registry.h"
+#include "imageservice/worker/test_pull_fixture.h"
 
 namespace imageservice::worker {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-// A layout served by a handler that may interfere.
-class ServerPullTest : public ::testing::Test {
- protected:
-  using Interfere = std::function<std::optional<TestResponse>(const TestRequest&)>;
-
-  void SetUp() override {
-    if (geteuid() != 0) {
-      GTEST_SKIP() << "SKIP: root";
-    }
-    root_ = AddSampleImage(&layout_);
-  }
-
-  // Starts the server; `interfere` is asked first.
-  void Serve(const Interfere& interfere) {
-    server_ = std::make_unique<TestServer>([this, interfere](const TestRequest& request) {
-      if (std::optional<TestResponse> response = interfere(request)) return *response;
-      return ServeLayout(layout_, root_, request).value_or(TestResponse{.status = 404});
-    });
-  }
-  PullRequest Request() { return daemon_.Request(server_->url(), "app", "1"); }
-  PullOutcome Pull() { return daemon_.Pull(Request()); }
-  static Interfere Nothing() {
-    return [](const TestRequest&) { return std::nullopt; };
-  }
-  static bool IsBlob(const TestRequest& request) {
-    return request.target.find("/blobs/") != std::string::npos;
-  }
-
-  TestDaemon daemon_;
-  TempDirectory layout_directory_;
-  TestLayout layout_{layout_directory_.path()};
-  TestLayout::Blob root_;
-  std::unique_ptr<TestServer> server_;
-};
 
 TEST_F(ServerPullTest, PullsFromAPlainServer) {
   Serve(Nothing());
@@ -202,10 +167,96 @@ TEST_F(ServerPullTest, RetriesWhenTheServerIsBusy) {
   EXPECT_TRUE(outcome.status.ok()) << outcome.status;
 }
 
+TEST_F(ServerPullTest, WaitsAsLongAsTheServerAsks) {
+  for (const bool is_date : {false, true}) {
+    std::atomic<int> refusals = 0;
+    std::atomic<int64_t> refused_at = 0;
+    std::atomic<int64_t> asked_again_at = 0;
+    Serve([&](const TestRequest&) -> std::optional<TestResponse> {
+      if (refusals++ == 0) {
+        refused_at = absl::ToUnixMillis(absl::Now());
+        const absl::Time later = absl::Now() + absl::Seconds(3);
+        const std::string date(
+            absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", later, absl::UTCTimeZone()));
+        return TestResponse{.status = 429, .headers = {"Retry-After: " + (is_date ? date : "2")}};
+      }
+      if (asked_again_at == 0) asked_again_at = absl::ToUnixMillis(absl::Now());
+      return std::nullopt;
+    });
+    const PullOutcome outcome = PullAgain(Request());
+    EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+    EXPECT_GE(asked_again_at - refused_at, 1990) << is_date;
+  }
+}
+
+TEST_F(ServerPullTest, ABurstOfErrorsIsSatOut) {
+  std::atomic<int> asked = 0;
+  Serve([&](const TestRequest&) -> std::optional<TestResponse> {
+    const int number = asked++ % 3;
+    if (number == 2) return std::nullopt;
+    return TestResponse{.status = 500 + number * 2, .headers = {"Retry-After: 0"}};
+  });
+  const PullOutcome outcome = Pull();
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+}
+
+TEST_F(ServerPullTest, ADocumentCutMidwayIsAskedForAgain) {
+  std::map<std::string, int> asked;
+  Serve([&](const TestRequest& request) -> std::optional<TestResponse> {
+    TestResponse response = Honest(request);
+    if (response.body[0] == '{' && asked[request.target]++ == 0) {
+      response.cut_after = static_cast<int64_t>(response.body.size() / 2);
+    }
+    return response;
+  });
+  const PullOutcome outcome = Pull();
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_EQ(asked.size(), 2u);
+}
+
+TEST_F(ServerPullTest, WrongLengthsAreNoContent) {
+  struct Case {
+    int64_t difference;
+    bool is_chunked;
+    bool is_cut;
+  };
+  // A length too long, one too short, chunks that stop, chunks with too little.
+  for (const auto& [difference, is_chunked, is_cut] :
+       {Case{5, false, false}, Case{-5, false, false}, Case{0, true, true},
+        Case{-5, true, false}}) {
+    Serve([&](const TestRequest& request) -> std::optional<TestResponse> {
+      if (!IsBigBlob(request)) return std::nullopt;
+      TestResponse response = Honest(request);
+      const auto size = static_cast<int64_t>(response.body.size());
+      response.is_chunked = is_chunked;
+      if (is_chunked && difference != 0) {
+        response.body.resize(static_cast<size_t>(size + difference));
+      } else {
+        response.content_length = size + difference;
+      }
+      if (is_cut) response.cut_after = 100;
+      return response;
+    });
+    const PullOutcome outcome = PullAgain(Request());
+    EXPECT_TRUE(absl::IsDataLoss(outcome.status) || absl::IsUnavailable(outcome.status))
+        << outcome.status << difference << is_chunked;
+    EXPECT_FALSE(outcome.layers.contains(1));
+  }
+}
+
+TEST_F(ServerPullTest, ChunksAreAsGoodAsALength) {
+  Serve([&](const TestRequest& request) -> std::optional<TestResponse> {
+    TestResponse response = Honest(request);
+    response.is_chunked = true;
+    return response;
+  });
+  ExpectImage(Pull());
+}
+
 TEST_F(ServerPullTest, FollowsRedirectsWithoutTakingSecretsAlong) {
   TestServer store([this](const TestRequest& request) {
     if (request.headers.contains("authorization")) return TestResponse{.status = 400};
-    return ServeLayout(layout_, root_, request).value_or(TestResponse{.status = 404});
+    return IsBigBlob(request) ? TestResponse{.status = 410} : Honest(request);
   });
   Serve([&](const TestRequest& request) -> std::optional<TestResponse> {
     if (!request.headers.contains("authorization")) {
@@ -218,7 +269,7 @@ TEST_F(ServerPullTest, FollowsRedirectsWithoutTakingSecretsAlong) {
   PullRequest request = Request();
   request.endpoints[0].credentials = {"user", "pass", "", ""};
   const PullOutcome outcome = daemon_.Pull(request);
-  EXPECT_FALSE(outcome.status.ok()) << "the store gets a query it does not know";
+  EXPECT_THAT(Message(outcome), HasSubstr("HTTP 410"));
   EXPECT_THAT(Message(outcome), Not(HasSubstr("signature")));
   ASSERT_FALSE(store.requests().empty());
   for (const TestRequest& seen : store.requests()) {
@@ -232,106 +283,6 @@ TEST_F(ServerPullTest, StopsAtTheTenthRedirect) {
   });
   EXPECT_THAT(Message(Pull()), HasSubstr("more than 10 redirects"));
   EXPECT_EQ(server_->requests().size(), 11u);
-}
-
-// --- Bearer tokens
-// --------------------------------------------------------------------------------
-
-class BearerPullTest : public ServerPullTest {
- protected:
-  // A registry that wants the token "t0ken" and a token server that gives it.
-  void ServeWithTokens() {
-    token_server_ = std::make_unique<TestServer>([](const TestRequest&) {
-      return TestResponse{.body = R"({"token":"t0ken","expires_in":300})"};
-    });
-    Serve([this](const TestRequest& request) -> std::optional<TestResponse> {
-      const auto header = request.headers.find("authorization");
-      if (header != request.headers.end() && header->second == "Bearer t0ken") return std::nullopt;
-      return TestResponse{
-          .status = 401,
-          .headers = {"WWW-Authenticate: Bearer realm=\"" + token_server_->url() +
-                      "/token\",service=\"reg.test\",scope=\"repository:app:pull\""}};
-    });
-  }
-  std::unique_ptr<TestServer> token_server_;
-};
-
-TEST_F(BearerPullTest, FetchesATokenOnceAndReportsIt) {
-  ServeWithTokens();
-  const PullOutcome outcome = Pull();
-  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
-  ASSERT_EQ(outcome.tokens.size(), 1u);
-  EXPECT_EQ(outcome.tokens[0].token, "t0ken");
-  EXPECT_GT(outcome.tokens[0].expires_at, absl::ToUnixSeconds(absl::Now()) + 100);
-  const auto asked = token_server_->requests();
-  ASSERT_EQ(asked.size(), 1u);
-  EXPECT_EQ(asked[0].method, "GET");
-  EXPECT_EQ(asked[0].target, "/token?service=reg.test&scope=repository%3Aapp%3Apull");
-  EXPECT_FALSE(asked[0].headers.contains("authorization"));
-}
-
-TEST_F(BearerPullTest, GivesTheTokenServerUserAndPassword) {
-  ServeWithTokens();
-  PullRequest request = Request();
-  request.endpoints[0].credentials = {"user", "pass", "", ""};
-  ASSERT_TRUE(daemon_.Pull(request).status.ok());
-  const TestRequest asked = token_server_->requests().at(0);
-  EXPECT_THAT(asked.target, HasSubstr("account=user"));
-  EXPECT_EQ(asked.headers.at("authorization"), "Basic " + absl::Base64Escape("user:pass"));
-  for (const TestRequest& seen : server_->requests()) {
-    if (seen.headers.contains("authorization")) {
-      EXPECT_EQ(seen.headers.at("authorization"), "Bearer t0ken");
-    }
-  }
-}
-
-TEST_F(BearerPullTest, ExchangesAnIdentityToken) {
-  ServeWithTokens();
-  PullRequest request = Request();
-  request.endpoints[0].credentials = {"", "", "identity/1", ""};
-  ASSERT_TRUE(daemon_.Pull(request).status.ok());
-  const TestRequest asked = token_server_->requests().at(0);
-  EXPECT_EQ(asked.method, "POST");
-  EXPECT_THAT(asked.body, HasSubstr("grant_type=refresh_token"));
-  EXPECT_THAT(asked.body, HasSubstr("refresh_token=identity%2F1"));
-}
-
-TEST_F(BearerPullTest, UsesACachedTokenOrARegistryTokenAsItIs) {
-  ServeWithTokens();
-  PullRequest request = Request();
-  request.endpoints[0].bearer_token = "t0ken";
-  EXPECT_TRUE(daemon_.Pull(request).status.ok());
-  TestDaemon second;
-  request.endpoints[0].bearer_token = "";
-  request.endpoints[0].credentials.registry_token = "t0ken";
-  request.staging_directory = second.staging();
-  EXPECT_TRUE(second.Pull(request).status.ok());
-  EXPECT_TRUE(token_server_->requests().empty());
-}
-
-TEST_F(BearerPullTest, ReplacesAnExpiredCachedToken) {
-  ServeWithTokens();
-  PullRequest request = Request();
-  request.endpoints[0].bearer_token = "old";
-  const PullOutcome outcome = daemon_.Pull(request);
-  EXPECT_TRUE(outcome.status.ok()) << outcome.status;
-  EXPECT_EQ(outcome.tokens.size(), 1u);
-}
-
-TEST_F(BearerPullTest, GivesUpWhenAFreshTokenIsRefused) {
-  TestServer token_server(
-      [](const TestRequest&) { return TestResponse{.body = R"({"token":"useless-t0ken"})"}; });
-  Serve([&](const TestRequest&) -> std::optional<TestResponse> {
-    return TestResponse{
-        .status = 401,
-        .headers = {"WWW-Authenticate: Bearer realm=\"" + token_server.url() + "/t\""},
-        .body = R"({"errors":[{"code":"DENIED","message":"go away"}]})"};
-  });
-  const PullOutcome outcome = Pull();
-  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kUnauthenticated);
-  EXPECT_THAT(Message(outcome), HasSubstr("DENIED: go away"));
-  EXPECT_THAT(Message(outcome), Not(HasSubstr("useless")));
-  EXPECT_EQ(token_server.requests().size(), 1u);
 }
 
 }  // namespace

@@ -52,7 +52,8 @@ void TestDaemon::StartWorker() {
   verdicts_ = std::make_unique<VerdictBox>(*std::move(verdicts));
   base::Command command;
   command.argv = {CRISP_PULL_BINARY};
-  command.env = {"ASAN_OPTIONS=detect_leaks=0"};
+  command.env = environment;
+  command.env.push_back("ASAN_OPTIONS=detect_leaks=0");
   command.stderr_fd = 2;
   command.extra_fds = {{kWorkerSocket, theirs.get()}, {kVerdictSocket, verifiers.get()}};
   absl::StatusOr<base::Subprocess> process = base::Subprocess::Spawn(command);
@@ -60,6 +61,7 @@ void TestDaemon::StartWorker() {
     abort();
   }
   process_ = std::make_unique<base::Subprocess>(*std::move(process));
+  pid_ = process_->pid();
 }
 
 PullOutcome TestDaemon::Converse(const PullRequest& request, const Decide& decide) {
@@ -101,7 +103,17 @@ PullOutcome TestDaemon::Converse(const PullRequest& request, const Decide& decid
       outcome.status = failed->status;
       return outcome;
     }
-    if (std::holds_alternative<Done>(*message)) {
+    if (auto* stalled = std::get_if<Stalled>(&*message)) {
+      outcome.stalls.push_back(stalled->status);
+      if (on_stalled == nullptr || !on_stalled(*stalled)) {
+        outcome.status = stalled->status;
+        channel_.reset();
+        return outcome;
+      }
+      channel_->Send(ctx, Encode(DaemonMessage(Resume()))).IgnoreError();
+    }
+    if (auto* done = std::get_if<Done>(&*message)) {
+      outcome.done = *done;
       outcome.status = absl::OkStatus();
       return outcome;
     }

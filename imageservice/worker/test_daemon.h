@@ -1,6 +1,9 @@
 // For tests: the daemon's side of a pull, with the real crisp-pull on the other.
 #pragma once
 
+#include <sys/types.h>
+
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -28,7 +31,9 @@ struct PullOutcome {
   std::map<int, Layer> layers;
   std::vector<Token> tokens;
   std::vector<std::string> warnings;
+  std::vector<absl::Status> stalls;
   Progress progress;
+  Done done;
 };
 
 // Why it failed.
@@ -48,6 +53,11 @@ class TestDaemon {
   using Decide = std::function<std::vector<LayerAnswer>(const LayerQuestion&)>;
   PullOutcome Converse(const PullRequest& request, const Decide& decide);
 
+  // What to say to `stalled`: true resumes. Otherwise the pull ends with its status.
+  std::function<bool(const Stalled&)> on_stalled;
+  // Of the worker: proxies.
+  std::vector<std::string> environment;
+
   // A whole pull that fetches every layer.
   PullOutcome Pull(const PullRequest& request);
 
@@ -57,12 +67,15 @@ class TestDaemon {
   Channel& channel() { return *channel_; }
   void CloseChannel() { channel_.reset(); }
   base::Subprocess& process() { return *process_; }
+  // Of the worker that was started last; 0: none. From any thread.
+  pid_t pid() const { return pid_; }
 
  private:
   TempDirectory directory_;
   std::unique_ptr<Channel> channel_;
   std::unique_ptr<VerdictBox> verdicts_;
   std::unique_ptr<base::Subprocess> process_;
+  std::atomic<pid_t> pid_ = 0;
 };
 
 }  // namespace imageservice::worker

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -240,119 +239,6 @@ TestLayout::Blob AddSampleImage(TestLayout* layout, const std::string& architect
        ZstdLayer({{.name = "big", .content = BigText()}, {.name = "etc/.wh.motd"}}),
        PlainLayer({{.name = "su", .content = "plain", .mode = 04755}, {.name = "dir/f"}})},
       "linux", architecture);
-}
-
-TestServer::TestServer(Handler handler) : handler_(std::move(handler)) {
-  listener_ = Listen(&port_);
-  thread_ = std::thread([this] { Accept(); });
-}
-
-TestServer::~TestServer() {
-  shutdown(listener_, SHUT_RDWR);
-  thread_.join();
-  close(listener_);
-  std::vector<std::thread> workers;
-  {
-    const base::MutexLock lock(&mutex_);
-    workers.swap(workers_);
-  }
-  for (std::thread& worker : workers) {
-    worker.join();
-  }
-}
-
-std::vector<TestRequest> TestServer::requests() {
-  const base::MutexLock lock(&mutex_);
-  return requests_;
-}
-
-void TestServer::Accept() {
-  for (;;) {
-    const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
-    if (fd < 0) {
-      return;
-    }
-    const base::MutexLock lock(&mutex_);
-    workers_.emplace_back([this, fd] { Serve(fd); });
-  }
-}
-
-void TestServer::Serve(int fd) {
-  const base::UniqueFd connection(fd);
-  std::string bytes;
-  char buffer[4096];
-  const auto fill = [&] {
-    const ssize_t n = recv(fd, buffer, sizeof(buffer), 0);
-    if (n > 0) bytes.append(buffer, static_cast<size_t>(n));
-    return n > 0;
-  };
-  while (bytes.find("\r\n\r\n") == std::string::npos) {
-    if (!fill()) return;
-  }
-  const size_t head_end = bytes.find("\r\n\r\n");
-  TestRequest request;
-  size_t line_end = bytes.find("\r\n");
-  const std::string first = bytes.substr(0, line_end);
-  request.method = first.substr(0, first.find(' '));
-  request.target = first.substr(request.method.size() + 1);
-  request.target = request.target.substr(0, request.target.find(' '));
-  while (line_end < head_end) {
-    const size_t begin = line_end + 2;
-    line_end = bytes.find("\r\n", begin);
-    const std::string line = bytes.substr(begin, line_end - begin);
-    std::string name = line.substr(0, line.find(':'));
-    std::ranges::transform(name, name.begin(),
-                           [](unsigned char c) { return static_cast<char>(tolower(c)); });
-    request.headers[name] = line.substr(line.find(':') + 2);
-  }
-  const size_t length = request.headers.contains("content-length")
-                            ? std::stoul(request.headers["content-length"])
-                            : 0;
-  while (bytes.size() < head_end + 4 + length) {
-    if (!fill()) return;
-  }
-  request.body = bytes.substr(head_end + 4, length);
-  {
-    const base::MutexLock lock(&mutex_);
-    requests_.push_back(request);
-  }
-  const TestResponse response = handler_(request);
-  std::string answer =
-      base::StrCat("HTTP/1.1 ", response.status, " X\r\nConnection: close\r\n", "Content-Length: ",
-                   response.content_length >= 0 ? static_cast<size_t>(response.content_length)
-                                                : response.body.size(),
-                   "\r\n");
-  for (const std::string& header : response.headers) {
-    answer += header + "\r\n";
-  }
-  answer += "\r\n" + response.body;
-  for (size_t sent = 0; sent < answer.size();) {
-    const ssize_t n = send(fd, answer.data() + sent, answer.size() - sent, MSG_NOSIGNAL);
-    if (n <= 0) return;
-    sent += static_cast<size_t>(n);
-  }
-}
-
-std::optional<TestResponse> ServeLayout(const TestLayout& layout, const TestLayout::Blob& root,
-                                        const TestRequest& request) {
-  std::string digest = request.target.substr(request.target.rfind('/') + 1);
-  const bool is_manifest = request.target.starts_with("/v2/app/manifests/");
-  if (!is_manifest && !request.target.starts_with("/v2/app/blobs/")) {
-    return std::nullopt;
-  }
-  if (is_manifest && digest == "1") {
-    digest = root.digest;
-  }
-  const auto found = layout.blobs().find(digest);
-  if (found == layout.blobs().end()) {
-    return std::nullopt;
-  }
-  TestResponse response;
-  response.body = found->second;
-  if (is_manifest) {
-    response.headers = {"Content-Type: application/json", "Docker-Content-Digest: " + digest};
-  }
-  return response;
 }
 
 }  // namespace imageservice::worker

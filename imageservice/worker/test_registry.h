@@ -1,18 +1,12 @@
-// For tests: a real registry on loopback, images to push into it, and a small HTTP server that
-// misbehaves as told.
+// For tests: a real registry on loopback, and images to push into it.
 #pragma once
 
-#include <atomic>
-#include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "base/mutex.h"
 #include "base/subprocess.h"
 #include "imageservice/worker/test_archive.h"
 
@@ -85,51 +79,5 @@ TestLayout::Layer ZstdLayer(const std::vector<TarEntry>& entries);
 TestLayout::Blob AddSampleImage(TestLayout* layout, const std::string& architecture = "amd64");
 // 3 MiB of digits that compress to about half.
 std::string BigText();
-
-// One request as the server saw it; header names in lower case.
-struct TestRequest {
-  std::string method;
-  std::string target;
-  std::map<std::string, std::string> headers;
-  std::string body;
-};
-
-struct TestResponse {
-  int status = 200;
-  std::vector<std::string> headers;  // "Name: value".
-  std::string body;
-  int64_t content_length = -1;  // -1: the truth.
-};
-
-// Serves HTTP/1.1 on a port of 127.0.0.1, one connection per request, in threads.
-class TestServer {
- public:
-  using Handler = std::function<TestResponse(const TestRequest&)>;
-  explicit TestServer(Handler handler);
-  ~TestServer();
-  TestServer(const TestServer&) = delete;
-  TestServer& operator=(const TestServer&) = delete;
-
-  std::string host() const { return "127.0.0.1:" + std::to_string(port_); }
-  std::string url() const { return "http://" + host(); }
-  std::vector<TestRequest> requests();
-
- private:
-  void Accept();
-  void Serve(int fd);
-
-  const Handler handler_;
-  int listener_ = -1;
-  int port_ = 0;
-  std::thread thread_;
-  base::Mutex mutex_;
-  std::vector<std::thread> workers_ ABSL_GUARDED_BY(mutex_);
-  std::vector<TestRequest> requests_ ABSL_GUARDED_BY(mutex_);
-};
-
-// Answers manifests and blobs of a layout's repository "app" as a registry would; nullopt for
-// anything else.
-std::optional<TestResponse> ServeLayout(const TestLayout& layout, const TestLayout::Blob& root,
-                                        const TestRequest& request);
 
 }  // namespace imageservice::worker

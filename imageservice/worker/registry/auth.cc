@@ -1,17 +1,23 @@
 #include "imageservice/worker/registry/auth.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "imageservice/worker/registry/url.h"
 
 namespace imageservice::worker {
 namespace {
 
 constexpr size_t kMaxTokenAnswer = 1 << 20;
+constexpr size_t kShortestSecret = 3;  // Shorter ones would blot out words.
 
 std::string BasicHeader(const Credentials& credentials) {
   return base::StrCat(
@@ -21,6 +27,45 @@ std::string BasicHeader(const Credentials& credentials) {
 
 std::string BearerHeader(const std::string& token) {
   return base::StrCat("Authorization: Bearer ", token);
+}
+
+bool IsAuthorization(const std::string& line) {
+  return absl::StartsWithIgnoreCase(line, "authorization:");
+}
+
+// The body of a 200, `http_status` being that of the last answer. UNAUTHENTICATED for any other
+// answer that will not change by itself.
+absl::StatusOr<std::string> SendTo(HttpClient* client, const HttpRequest& request,
+                                   Persistence persistence, int* http_status = nullptr) {
+  Attempts attempts(persistence);
+  for (;;) {
+    absl::Status status;
+    std::string retry_after;
+    absl::StatusOr<HttpResponse> response = client->Send(request);
+    if (!response.ok()) {
+      status = response.status();
+    } else if (response->status() == 200) {
+      absl::StatusOr<std::string> body = response->ReadAll(kMaxTokenAnswer);
+      if (body.ok()) {
+        return body;
+      }
+      status = body.status();
+    } else {
+      retry_after = response->header("retry-after");
+      status = absl::UnauthenticatedError(base::StrCat("HTTP ", response->status()));
+      if (response->status() == 429 || response->status() >= 500) {
+        status = absl::UnavailableError(status.message());
+      }
+      response->Finish();
+    }
+    if (http_status != nullptr) {
+      *http_status = response.ok() ? response->status() : 0;
+    }
+    if (!attempts.WaitForNext(status, response.ok(), retry_after)) {
+      return absl::IsResourceExhausted(status) ? absl::UnauthenticatedError(status.message())
+                                               : status;
+    }
+  }
 }
 
 std::string Param(const Challenge& challenge, const std::string& name) {
@@ -35,13 +80,21 @@ TlsSettings TlsOf(const Endpoint& endpoint) {
           endpoint.client_key_pem};
 }
 
-Authenticator::Authenticator(HttpClient* client, const Endpoint* endpoint, TokenSink sink)
-    : client_(client), endpoint_(endpoint), sink_(std::move(sink)) {
-  const std::string& token = endpoint_->credentials.registry_token.empty()
-                                 ? endpoint_->bearer_token
-                                 : endpoint_->credentials.registry_token;
+Authenticator::Authenticator(HttpClient* client, const Endpoint* endpoint, HttpPatience patience,
+                             TokenSink sink)
+    : client_(client), endpoint_(endpoint), patience_(patience), sink_(std::move(sink)) {
+  const Credentials& credentials = endpoint_->credentials;
+  const std::string& token =
+      credentials.registry_token.empty() ? endpoint_->bearer_token : credentials.registry_token;
   if (IsHeaderToken(token)) {
     header_ = BearerHeader(token);
+  }
+  secrets_ = {credentials.password, credentials.identity_token, credentials.registry_token,
+              endpoint_->bearer_token,
+              absl::Base64Escape(base::StrCat(credentials.username, ":", credentials.password))};
+  for (const std::string& line : endpoint_->headers) {
+    secrets_.emplace_back(base::ToStd(absl::StripAsciiWhitespace(
+        base::ToAbsl(std::string_view(line)).substr(std::min(line.size(), line.find(':') + 1)))));
   }
 }
 
@@ -56,8 +109,19 @@ std::string Authenticator::Header() {
   return header_;
 }
 
+std::string Authenticator::Redact(std::string text) {
+  const base::MutexLock lock(&secrets_mutex_);
+  for (const std::string& secret : secrets_) {
+    if (secret.size() >= kShortestSecret) {
+      text = absl::StrReplaceAll(text, {{secret, "***"}});
+    }
+  }
+  return text;
+}
+
 absl::StatusOr<Authenticator::Outcome> Authenticator::Answer(
-    const std::vector<std::string>& www_authenticate, const std::string& rejected) {
+    const std::vector<std::string>& www_authenticate, const std::string& rejected,
+    Persistence persistence) {
   const base::MutexLock lock(&mutex_);
   if (header_ != rejected && !header_.empty()) {
     return Outcome::kShared;
@@ -65,24 +129,20 @@ absl::StatusOr<Authenticator::Outcome> Authenticator::Answer(
   if (!endpoint_->credentials.registry_token.empty()) {
     return absl::UnauthenticatedError("the registry token was refused");
   }
-  const Challenge* bearer = nullptr;
-  const Challenge* basic = nullptr;
   std::vector<Challenge> challenges;
   for (const std::string& header : www_authenticate) {
     std::ranges::move(ParseChallenges(header), std::back_inserter(challenges));
   }
-  for (const Challenge& challenge : challenges) {
-    if (challenge.scheme == "bearer" && !Param(challenge, "realm").empty()) {
-      bearer = &challenge;
-    } else if (challenge.scheme == "basic") {
-      basic = &challenge;
-    }
-  }
-  if (bearer != nullptr) {
-    RETURN_IF_ERROR(FetchToken(*bearer));
+  const auto find = [&](std::string_view scheme, bool needs_realm) {
+    return std::ranges::find_if(challenges, [&](const Challenge& challenge) {
+      return challenge.scheme == scheme && (!needs_realm || !Param(challenge, "realm").empty());
+    });
+  };
+  if (const auto bearer = find("bearer", true); bearer != challenges.end()) {
+    RETURN_IF_ERROR(FetchToken(*bearer, persistence));
     return Outcome::kRenewed;
   }
-  if (basic == nullptr) {
+  if (find("basic", false) == challenges.end()) {
     return absl::UnauthenticatedError("the registry asks for neither Bearer nor Basic");
   }
   if (!HasPassword()) {
@@ -95,65 +155,91 @@ absl::StatusOr<Authenticator::Outcome> Authenticator::Answer(
   return Outcome::kRenewed;
 }
 
-absl::Status Authenticator::FetchToken(const Challenge& challenge) {
+absl::Status Authenticator::FetchToken(const Challenge& challenge, Persistence persistence) {
   const absl::Time asked_at = absl::Now();
-  ASSIGN_OR_RETURN(const std::string body, AskTokenServer(challenge));
-  ASSIGN_OR_RETURN(const BearerToken answer, ParseTokenAnswer(body));
-  // A token must not expire on its way.
-  const int64_t margin = std::min<int64_t>(30, answer.lifetime_seconds / 4);
-  header_ = BearerHeader(answer.token);
-  expires_at_ = asked_at + absl::Seconds(answer.lifetime_seconds - margin);
-  sink_(answer.token, expires_at_);
+  const std::string what = base::StrCat("token server ", PrintableUrl(Param(challenge, "realm")));
+  absl::StatusOr<std::string> body = AskTokenServer(challenge, persistence);
+  if (!body.ok()) {
+    return base::Annotate(body.status(), what);
+  }
+  const absl::StatusOr<BearerToken> answer = ParseTokenAnswer(*body);
+  if (!answer.ok()) {
+    return absl::UnauthenticatedError(
+        base::StrCat(what, ": ", base::ToStd(answer.status().message())));
+  }
+  // It may be an older token. Clocks that differ by more than its life say nothing.
+  absl::Duration lifetime = absl::Seconds(answer->lifetime_seconds);
+  const absl::Duration age = asked_at - answer->issued_at.value_or(asked_at);
+  if (age > absl::ZeroDuration() && age < lifetime) {
+    lifetime -= age;
+  }
+  header_ = BearerHeader(answer->token);
+  expires_at_ = asked_at + lifetime - std::min(absl::Seconds(30), lifetime / 4);  // For its way.
+  {
+    const base::MutexLock lock(&secrets_mutex_);
+    secrets_.push_back(answer->token);
+  }
+  sink_(answer->token, expires_at_);
   return absl::OkStatus();
+}
+
+absl::StatusOr<HttpRequest> Authenticator::RequestTo(const std::string& realm) const {
+  ASSIGN_OR_RETURN(const std::string realm_origin, UrlOrigin(realm));
+  ASSIGN_OR_RETURN(const std::string origin, UrlOrigin(endpoint_->base_url));
+  if (realm_origin.starts_with("http:") && origin.starts_with("https:") && !endpoint_->insecure) {
+    return absl::UnauthenticatedError("it is not reached by https");
+  }
+  HttpRequest request;
+  request.url = realm;
+  request.patience = patience_;
+  request.tls = TlsOf(*endpoint_);
+  if (realm_origin == origin) {
+    request.headers = endpoint_->headers;
+    std::erase_if(request.headers, [](const std::string& line) { return IsAuthorization(line); });
+  } else {
+    request.tls.client_certificate_pem.clear();
+    request.tls.client_key_pem.clear();
+  }
+  return request;
 }
 
 // The body of the token server's answer. The lock is held meanwhile: who else needs a token waits
 // for this one.
-absl::StatusOr<std::string> Authenticator::AskTokenServer(const Challenge& challenge) {
+absl::StatusOr<std::string> Authenticator::AskTokenServer(const Challenge& challenge,
+                                                          Persistence persistence) {
   const Credentials& credentials = endpoint_->credentials;
   const std::string realm = Param(challenge, "realm");
   std::string scope = Param(challenge, "scope");
   if (scope.empty()) {
     scope = base::StrCat("repository:", endpoint_->repository, ":pull");
   }
-  ASSIGN_OR_RETURN(const std::string realm_origin, UrlOrigin(realm));
-  ASSIGN_OR_RETURN(const std::string origin, UrlOrigin(endpoint_->base_url));
-  if (realm_origin.starts_with("http:") && origin.starts_with("https:") && !endpoint_->insecure) {
-    return absl::UnauthenticatedError(
-        base::StrCat("the token server ", PrintableUrl(realm), " is not reached by https"));
-  }
   const std::string service = QueryEscape(Param(challenge, "service"));
-  HttpRequest request;
-  request.tls = TlsOf(*endpoint_);
-  if (realm_origin != origin) {
-    request.tls.client_certificate_pem.clear();
-    request.tls.client_key_pem.clear();
-  }
-  if (!credentials.identity_token.empty()) {
-    request.url = realm;
-    request.form = base::StrCat("grant_type=refresh_token&service=", service,
-                                "&client_id=crisp&scope=", QueryEscape(scope),
-                                "&refresh_token=", QueryEscape(credentials.identity_token));
-  } else {
-    request.url = base::StrCat(realm, realm.find('?') == std::string::npos ? "?" : "&",
-                               "service=", service, "&scope=", QueryEscape(scope));
+  ASSIGN_OR_RETURN(const HttpRequest plain, RequestTo(realm));
+  HttpRequest get = plain;
+  get.url += base::StrCat(realm.find('?') == std::string::npos ? "?" : "&", "service=", service,
+                          "&scope=", QueryEscape(scope));
+  if (credentials.identity_token.empty()) {
     if (HasPassword()) {
-      request.url += base::StrCat("&account=", QueryEscape(credentials.username));
-      request.headers.push_back(BasicHeader(credentials));
+      get.url += base::StrCat("&account=", QueryEscape(credentials.username));
+      get.headers.push_back(BasicHeader(credentials));
     }
+    return SendTo(client_, get, persistence);
   }
-  const std::string what = base::StrCat("token server ", PrintableUrl(realm));
-  absl::StatusOr<HttpResponse> response = client_->Send(request);
-  if (!response.ok()) {
-    return base::Annotate(response.status(), what);
+  HttpRequest post = plain;
+  post.form = base::StrCat("grant_type=refresh_token&service=", service,
+                           "&client_id=crisp&scope=", QueryEscape(scope),
+                           "&refresh_token=", QueryEscape(credentials.identity_token));
+  int http_status = 0;
+  const absl::StatusOr<std::string> answer = SendTo(client_, post, persistence, &http_status);
+  // Servers that know no OAuth take a refresh token in the place of a password.
+  const bool knows_no_post =
+      http_status == 404 || http_status == 405 || http_status == 401 || http_status == 400;
+  if (answer.ok() || !knows_no_post) {
+    return answer;
   }
-  if (response->status() == 429 || response->status() >= 500) {
-    return absl::UnavailableError(base::StrCat(what, ": HTTP ", response->status()));
-  }
-  if (response->status() != 200) {
-    return absl::UnauthenticatedError(base::StrCat(what, ": HTTP ", response->status()));
-  }
-  return response->ReadAll(kMaxTokenAnswer);
+  const std::string user = HasPassword() ? credentials.username : "<token>";
+  get.headers.push_back(BasicHeader({user, credentials.identity_token, "", ""}));
+  return SendTo(client_, get, persistence);
 }
 
 }  // namespace imageservice::worker

@@ -12,6 +12,7 @@ namespace {
 
 constexpr int64_t kShortestLifetime = 60;  // Docker token specification: also when none is given.
 constexpr int64_t kLongestLifetime = 30 * 24 * 3600;
+constexpr size_t kLongestToken = 64 << 10;
 
 bool IsTokenChar(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
@@ -96,7 +97,8 @@ std::vector<Challenge> ParseChallenges(std::string_view header) {
 }
 
 bool IsHeaderToken(std::string_view token) {
-  return !token.empty() && std::ranges::all_of(token, [](char c) { return c > 0x20 && c < 0x7f; });
+  return !token.empty() && token.size() <= kLongestToken &&
+         std::ranges::all_of(token, [](char c) { return c > 0x20 && c < 0x7f; });
 }
 
 absl::StatusOr<BearerToken> ParseTokenAnswer(std::string_view body) {
@@ -116,6 +118,11 @@ absl::StatusOr<BearerToken> ParseTokenAnswer(std::string_view body) {
   if (lifetime.is_number_integer()) {
     answer.lifetime_seconds =
         std::clamp(lifetime.get<int64_t>(), kShortestLifetime, kLongestLifetime);
+  }
+  const absl::StatusOr<std::string> issued = base::JsonString(*json, "issued_at");
+  absl::Time time;
+  if (issued.ok() && absl::ParseTime(absl::RFC3339_full, *issued, &time, nullptr)) {
+    answer.issued_at = time;
   }
   return answer;
 }

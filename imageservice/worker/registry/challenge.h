@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 
 namespace imageservice::worker {
 
@@ -23,14 +25,15 @@ std::vector<Challenge> ParseChallenges(std::string_view header);
 // A token and how long it may be used.
 struct BearerToken {
   std::string token;
-  int64_t lifetime_seconds = 60;
+  int64_t lifetime_seconds = 60;        // From `issued_at` on.
+  std::optional<absl::Time> issued_at;  // By the server's clock; it may not say.
 };
 
 // The body of a token server's answer; INVALID_ARGUMENT when it has no usable token. The error does
 // not repeat the body.
 absl::StatusOr<BearerToken> ParseTokenAnswer(std::string_view body);
 
-// Whether `token` may stand in a header: printable ASCII without spaces.
+// Whether `token` may stand in a header: printable ASCII without spaces, not absurdly long.
 bool IsHeaderToken(std::string_view token);
 
 }  // namespace imageservice::worker

@@ -3,7 +3,7 @@
 #include <string_view>
 
 #include "imageservice/worker/registry/challenge.h"
-#include "imageservice/worker/registry/http.h"
+#include "imageservice/worker/registry/url.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   namespace worker = imageservice::worker;

@@ -2,8 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "imageservice/worker/registry/client.h"
-#include "imageservice/worker/registry/http.h"
+#include "imageservice/worker/registry/url.h"
 
 namespace imageservice::worker {
 namespace {
@@ -62,6 +61,18 @@ TEST(TokenAnswerTest, RejectsTokensThatWouldBreakAHeader) {
   EXPECT_FALSE(ParseTokenAnswer(R"({})").ok());
 }
 
+TEST(TokenAnswerTest, KnowsWhenItWasIssued) {
+  EXPECT_EQ(ParseTokenAnswer(R"({"token":"t","issued_at":"2026-01-02T03:04:05Z"})")->issued_at,
+            absl::FromUnixSeconds(1767323045));
+  EXPECT_FALSE(ParseTokenAnswer(R"({"token":"t","issued_at":"yesterday"})")->issued_at.has_value());
+  EXPECT_FALSE(ParseTokenAnswer(R"({"token":"t","issued_at":7})")->issued_at.has_value());
+}
+
+TEST(TokenAnswerTest, RejectsATokenOfAbsurdLength) {
+  EXPECT_TRUE(ParseTokenAnswer("{\"token\":\"" + std::string(20'000, 't') + "\"}").ok());
+  EXPECT_FALSE(ParseTokenAnswer("{\"token\":\"" + std::string(100'000, 't') + "\"}").ok());
+}
+
 TEST(TokenAnswerTest, DoesNotRepeatTheBodyInErrors) {
   const auto answer = ParseTokenAnswer("secret-token-in-a-broken-answer");
   ASSERT_FALSE(answer.ok());
@@ -83,14 +94,6 @@ TEST(UrlTest, RedirectsMayBeRelativeAndLoseTheirUser) {
 TEST(UrlTest, PrintableUrlsHoldNoSecrets) {
   EXPECT_EQ(PrintableUrl("https://user:pw@h:1/path?X-Signature=abc#f"), "https://h:1/path");
   EXPECT_EQ(PrintableUrl("http://h/\n"), "http://h/?");
-}
-
-TEST(RetryTest, ObeysRetryAfterUpToAMinute) {
-  EXPECT_EQ(RetryDelay(1, ""), absl::Milliseconds(500));
-  EXPECT_EQ(RetryDelay(3, ""), absl::Seconds(2));
-  EXPECT_EQ(RetryDelay(1, "7"), absl::Seconds(7));
-  EXPECT_EQ(RetryDelay(1, "86400"), absl::Seconds(60));
-  EXPECT_EQ(RetryDelay(1, "-5"), absl::Milliseconds(500));
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 // only place that knows libcurl.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -28,12 +30,23 @@ struct TlsSettings {
 // flow control of TCP bounds memory where HTTP/2's window of many megabytes does not.
 enum class HttpUse { kDocument, kStream };
 
+// When a transfer counts as dead. There is no limit on the whole: a large blob takes its time.
+struct HttpPatience {
+  int connect_timeout_seconds = 30;
+  // Fewer bytes per second than this, on average, for so long. Time in which the reader had no room
+  // for more does not count.
+  uint64_t minimum_bytes_per_second = 1024;
+  int stall_timeout_seconds = 30;
+};
+
 struct HttpRequest {
   std::string url;                   // http:// or https://.
   std::vector<std::string> headers;  // "Name: value".
   std::optional<std::string> form;   // POSTed as application/x-www-form-urlencoded.
   TlsSettings tls;
   HttpUse use = HttpUse::kDocument;
+  HttpPatience patience;
+  size_t buffer_bytes = 512 << 10;  // How much of the body may wait for its reader.
 };
 
 class Transfer;
@@ -57,10 +70,29 @@ class HttpResponse {
   absl::StatusOr<bool> Read(std::string* chunk);
   // The rest of the body; RESOURCE_EXHAUSTED when it is longer than `max_bytes`.
   absl::StatusOr<std::string> ReadAll(size_t max_bytes);
+  // Reads and drops a short rest, so that the connection can serve the next request.
+  void Finish();
+  // After Read's error: whether the bytes only came too slowly.
+  bool has_stalled() const;
 
  private:
   std::shared_ptr<Transfer> transfer_;
   int status_ = 0;
+};
+
+// A request that is on its way. Dropping it ends the transfer. One thread at a time.
+class PendingResponse {
+ public:
+  explicit PendingResponse(std::shared_ptr<Transfer> transfer);
+  PendingResponse(PendingResponse&&) noexcept;
+  PendingResponse& operator=(PendingResponse&&) = delete;
+  ~PendingResponse();
+
+  // Waits for the header of the answer, once. Errors as HttpClient::Send.
+  absl::StatusOr<HttpResponse> Wait();
+
+ private:
+  std::shared_ptr<Transfer> transfer_;
 };
 
 // Owns the connections and the thread that drives them. Redirects are not followed. Thread-safe.
@@ -72,9 +104,14 @@ class HttpClient {
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
 
-  // Sends `request` and waits for the header of the answer. UNAVAILABLE with libcurl's words when
-  // there is none: no connection within 30 s, a bad certificate, nothing received for 60 s.
+  // Sends `request` and waits for the header of the answer. Errors have libcurl's words.
+  // UNAVAILABLE: no connection, or it broke or stalled. FAILED_PRECONDITION: there is no TLS with
+  // that server (versions before 1.2 are not spoken) or its certificate is not trusted.
+  // RESOURCE_EXHAUSTED: a header without end.
   absl::StatusOr<HttpResponse> Send(const HttpRequest& request);
+
+  // Sends `request` without waiting.
+  absl::StatusOr<PendingResponse> Start(const HttpRequest& request);
 
  private:
   friend class Transfer;
@@ -92,21 +129,5 @@ class HttpClient {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::shared_ptr<Transfer>> added_ ABSL_GUARDED_BY(mutex_);
 };
-
-// --- URLs
-// -----------------------------------------------------------------------------------------
-
-// Scheme, host and port as one text, for comparing; INVALID_ARGUMENT for anything but http and
-// https.
-absl::StatusOr<std::string> UrlOrigin(const std::string& url);
-
-// Where `location` leads when `base` answered it; a user name and password in it are dropped.
-absl::StatusOr<std::string> ResolveUrl(const std::string& base, const std::string& location);
-
-// The URL without user, query and fragment, where secrets may be: for messages.
-std::string PrintableUrl(std::string_view url);
-
-// Percent-encodes what may not stand in a query.
-std::string QueryEscape(std::string_view text);
 
 }  // namespace imageservice::worker

@@ -7,10 +7,7 @@
 namespace imageservice::worker {
 namespace {
 
-constexpr size_t kBufferBytes = 512 << 10;
 constexpr size_t kMaxHeaderBytes = 128 << 10;
-constexpr long kConnectTimeoutSeconds = 30;
-constexpr long kLowSpeedSeconds = 60;
 
 absl::Status TransferStatus(CURLcode code, const char* error) {
   if (code == CURLE_OK) {
@@ -19,13 +16,15 @@ absl::Status TransferStatus(CURLcode code, const char* error) {
   std::string message = error[0] != '\0' ? error : curl_easy_strerror(code);
   message = std::string(base::ToStd(absl::StripAsciiWhitespace(message)));
   switch (code) {
-    case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
       return absl::InvalidArgumentError(message);
+    case CURLE_UNSUPPORTED_PROTOCOL:  // What answers speaks something else.
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_ISSUER_ERROR:
       // It answered, but not in a TLS we accept: asking again would not change that.
       return absl::FailedPreconditionError(message);
     default:
@@ -38,7 +37,10 @@ curl_blob Blob(const std::string& text) {
 }
 
 CURLcode SetTls(CURL* easy, const TlsSettings& tls) {
-  CURLcode result = curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, tls.insecure ? 0L : 1L);
+  CURLcode result = curl_easy_setopt(easy, CURLOPT_SSLVERSION, long{CURL_SSLVERSION_TLSv1_2});
+  if (result == CURLE_OK) {
+    result = curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, tls.insecure ? 0L : 1L);
+  }
   if (result == CURLE_OK) {
     result = curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, tls.insecure ? 0L : 2L);
   }
@@ -74,6 +76,7 @@ absl::Status Transfer::Prepare(const HttpRequest& request) {
     list_ = curl_slist_append(list_, header.c_str());
   }
   url_ = request.url;
+  buffer_bytes_ = request.buffer_bytes;
   CURLcode result = CURLE_OK;
   const auto set = [&](CURLoption option, auto value) {
     if (result == CURLE_OK) {
@@ -91,10 +94,12 @@ absl::Status Transfer::Prepare(const HttpRequest& request) {
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set(CURLOPT_HTTP_VERSION,
       request.use == HttpUse::kStream ? long{CURL_HTTP_VERSION_1_1} : long{CURL_HTTP_VERSION_2TLS});
-  set(CURLOPT_CONNECTTIMEOUT, kConnectTimeoutSeconds);
-  set(CURLOPT_LOW_SPEED_LIMIT, 1L);
-  set(CURLOPT_LOW_SPEED_TIME, kLowSpeedSeconds);
-  set(CURLOPT_BUFFERSIZE, long{64 << 10});
+  set(CURLOPT_HEADEROPT, long{CURLHEADER_SEPARATE});  // A proxy sees none of our headers.
+  // libcurl leaves paused transfers out of this, and starts anew when they go on.
+  set(CURLOPT_CONNECTTIMEOUT, long{request.patience.connect_timeout_seconds});
+  set(CURLOPT_LOW_SPEED_LIMIT, static_cast<long>(request.patience.minimum_bytes_per_second));
+  set(CURLOPT_LOW_SPEED_TIME, long{request.patience.stall_timeout_seconds});
+  set(CURLOPT_BUFFERSIZE, long{128 << 10});
   set(CURLOPT_HEADERFUNCTION, &Transfer::OnHeader);
   set(CURLOPT_HEADERDATA, static_cast<void*>(this));
   set(CURLOPT_WRITEFUNCTION, &Transfer::OnBody);
@@ -124,6 +129,7 @@ bool Transfer::AddHeaderLine(std::string_view line) {
   }
   header_bytes_ += line.size();
   if (header_bytes_ > kMaxHeaderBytes) {
+    has_endless_header_ = true;
     return false;
   }
   line = base::ToStd(absl::StripAsciiWhitespace(base::ToAbsl(line)));
@@ -151,12 +157,15 @@ size_t Transfer::OnBody(char* data, size_t size, size_t count, void* self) {
   if (transfer->abandoned_) {
     return 0;
   }
-  if (transfer->buffer_.size() >= kBufferBytes) {
+  if (transfer->buffer_.size() >= transfer->buffer_bytes_) {
     transfer->paused_ = true;
     return CURL_WRITEFUNC_PAUSE;
   }
   transfer->buffer_.append(data, size * count);
-  transfer->changed_.NotifyAll();
+  if (transfer->is_reader_waiting_) {
+    transfer->is_reader_waiting_ = false;
+    transfer->changed_.NotifyAll();
+  }
   return size * count;
 }
 
@@ -175,6 +184,7 @@ absl::StatusOr<bool> Transfer::Read(std::string* chunk) {
   chunk->clear();
   const base::MutexLock lock(&mutex_);
   while (buffer_.empty() && !finished_) {
+    is_reader_waiting_ = true;
     changed_.Wait(&mutex_);
   }
   if (buffer_.empty()) {
@@ -186,6 +196,11 @@ absl::StatusOr<bool> Transfer::Read(std::string* chunk) {
     client_->Wake();
   }
   return true;
+}
+
+bool Transfer::has_stalled() {
+  const base::MutexLock lock(&mutex_);
+  return has_stalled_;
 }
 
 void Transfer::Abandon() {
@@ -203,7 +218,7 @@ bool Transfer::abandoned() {
 
 bool Transfer::TakeResume() {
   const base::MutexLock lock(&mutex_);
-  if (!paused_ || buffer_.size() >= kBufferBytes) {
+  if (!paused_ || buffer_.size() >= buffer_bytes_) {
     return false;
   }
   paused_ = false;
@@ -212,7 +227,10 @@ bool Transfer::TakeResume() {
 
 void Transfer::Complete(CURLcode code) {
   const base::MutexLock lock(&mutex_);
-  result_ = TransferStatus(code, error_);
+  result_ = has_endless_header_ ? absl::ResourceExhaustedError(base::StrCat(
+                                      "the header is longer than ", kMaxHeaderBytes, " bytes"))
+                                : TransferStatus(code, error_);
+  has_stalled_ = code == CURLE_OPERATION_TIMEDOUT;
   finished_ = true;
   client_ = nullptr;
   changed_.NotifyAll();

@@ -34,6 +34,7 @@ class Transfer {
   absl::StatusOr<int> WaitForHeader();
   const std::vector<std::pair<std::string, std::string>>& headers() const { return headers_; }
   absl::StatusOr<bool> Read(std::string* chunk);
+  bool has_stalled();
   // Nobody reads any more.
   void Abandon();
 
@@ -50,6 +51,7 @@ class Transfer {
   static size_t OnBody(char* data, size_t size, size_t count, void* self);
   bool AddHeaderLine(std::string_view line);
 
+  size_t buffer_bytes_ = 0;  // Of the request.
   CURL* easy_ = nullptr;
   curl_slist* list_ = nullptr;
   char error_[CURL_ERROR_SIZE] = {};
@@ -67,6 +69,9 @@ class Transfer {
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
   bool abandoned_ ABSL_GUARDED_BY(mutex_) = false;
+  bool has_stalled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool has_endless_header_ ABSL_GUARDED_BY(mutex_) = false;
+  bool is_reader_waiting_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status result_ ABSL_GUARDED_BY(mutex_);
   std::string buffer_ ABSL_GUARDED_BY(mutex_);
 };
