@@ -107,9 +107,10 @@ constexpr const char* kNetworkOnly[] = {
 };
 
 constexpr const char* kParserFiles[] = {
-    "fchmod",     "fchmodat", "fchown",    "fchownat", "fsetxattr", "ftruncate", "getdents64",
-    "linkat",     "mkdirat",  "mknodat",   "open",     "openat",    "openat2",   "pwrite64",
-    "readlinkat", "stat",     "symlinkat", "umask",    "unlinkat",  "utimensat",
+    "fchmod",     "fchmodat", "fchown",     "fchownat", "fsetxattr", "ftruncate",
+    "getdents64", "linkat",   "mkdirat",    "mknodat",  "open",      "openat",
+    "openat2",    "pwrite64", "readlinkat", "stat",     "symlinkat", "sync_file_range",
+    "umask",      "unlinkat", "utimensat",
 };
 
 // The forker makes verifiers and parsers of its children, which take their own rights away.
