@@ -35,7 +35,10 @@ std::string IdOf(const std::string& letters) { return testing::MakeFakeImage(let
 
 using testing::Eventually;
 
-class PullerTest : public testing::PullerFixture {};
+class PullerTest : public testing::PullerFixture {
+ protected:
+  PullerTest() : PullerFixture(CRISP_FAKE_PULL_WORKER) {}
+};
 
 TEST_F(PullerTest, LayersAndImageAreCommitted) {
   const absl::StatusOr<ImagePtr> image = Pull("q.io/a:abc.ok");

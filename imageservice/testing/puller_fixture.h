@@ -25,7 +25,11 @@ namespace imageservice::testing {
 
 class PullerFixture : public ::testing::Test {
  protected:
-  PullerFixture() : launcher_("", ""), lane_(std::make_unique<base::Lane>("gc", 2, 100)) {
+  // `worker_path` is crisp-fake-pull-worker.
+  explicit PullerFixture(std::string worker_path)
+      : worker_path_(std::move(worker_path)),
+        launcher_("", ""),
+        lane_(std::make_unique<base::Lane>("gc", 2, 100)) {
     const std::string root = directory_.path();
     trash_ = Trash::Open(root + "/trash", lane_.get()).value();
     layers_ = LayerStore::Open(root, "boot", trash_.get(), &problems_).value();
@@ -41,7 +45,7 @@ class PullerFixture : public ::testing::Test {
 
   PullEnvironment Environment() {
     PullEnvironment environment;
-    environment.worker_path = CRISP_FAKE_PULL_WORKER;
+    environment.worker_path = worker_path_;
     environment.worker_environment = {"FAKE_DIR=" + directory_.path()};
     environment.staging_directory = directory_ / "staging";
     environment.launcher = &launcher_;
@@ -98,6 +102,7 @@ class PullerFixture : public ::testing::Test {
     EXPECT_THAT(images_->List(), ::testing::IsEmpty());
   }
 
+  const std::string worker_path_;
   TempDirectory directory_;
   base::Launcher launcher_;
   std::unique_ptr<base::Lane> lane_;
