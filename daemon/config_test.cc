@@ -93,6 +93,25 @@ TEST_F(ConfigTest, EachValueKnowsItsFileAndLine) {
   EXPECT_EQ(config.Origin("crisp.runroot"), "default");
 }
 
+TEST_F(ConfigTest, KeysAboutRegistriesAreChecked) {
+  WriteFile(
+      "[crisp.image]\nshort_name_mode = \"enforcing\"\nregistry_hosts_dirs = [\"/srv/h\"]\n"
+      "signature_policy = \"\"\n");
+  EXPECT_EQ(Load().short_name_mode, "enforcing");
+  EXPECT_THAT(Load().registry_hosts_dirs, ElementsAre("/srv/h"));
+  for (const std::string bad :
+       {"short_name_mode = \"ask\"", "registry_hosts_dirs = [\"h\"]", "signature_policy = \"p\"",
+        "credential_helper_dirs = [\"bin\"]", "namespaced_auth_dir = \"auth\""}) {
+    WriteFile("[crisp.image]\n" + bad + "\n");
+    EXPECT_THAT(std::string(LoadConfig(sources_).status().message()), HasSubstr(":2: ")) << bad;
+  }
+}
+
+TEST_F(ConfigTest, LettersOutsideAsciiStayWhatTheyAre) {
+  WriteFile("# \xc3\xbc\n[crisp]\nroot = \"/srv/\xc3\xbc\"\n");
+  EXPECT_EQ(Load().root, "/srv/\xc3\xbc");
+}
+
 TEST_F(ConfigTest, DropInsWinOverTheFileInLexicalOrder) {
   WriteFile("[crisp.runtime]\npids_limit = 1\ndefault_runtime = \"runc\"\n");
   WriteDropIn("20-b.conf", "[crisp.runtime]\npids_limit = 20\n");

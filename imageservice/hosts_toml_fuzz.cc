@@ -15,7 +15,7 @@ void Check(const imageservice::RegistryHost& host) {
   const bool url = (host.url.starts_with("https://" + host.authority) ||
                     host.url.starts_with("http://" + host.authority)) &&
                    host.url.find("/../") == std::string::npos && !host.url.ends_with("/..") &&
-                   host.url.find_first_of(" ?#@\r\n") == std::string::npos &&
+                   host.url.find_first_of(" ?#\r\n") == std::string::npos &&
                    imageservice::IsRegistryHost(host.authority);
   if ((!own && !url) || host.connect_timeout_seconds <= 0) {
     std::abort();

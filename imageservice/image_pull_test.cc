@@ -13,6 +13,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/time/clock.h"
 #include "base/files.h"
+#include "base/sha.h"
 #include "base/strings.h"
 #include "imageservice/image_service.h"
 #include "imageservice/pull_plan.h"
@@ -67,6 +68,9 @@ class ImagePullTest : public ::testing::Test {
     config.registries.files.paths = {directory_ / "registries.conf"};
     config.registries.insecure_registries = {registry_->host()};
     config.registries.auth.global_file = directory_ / "auth.json";
+    config.registries.auth.namespaced_directory = directory_.path();
+    config.registries.hosts_directories = {directory_ / "hosts"};
+    config.registries.helpers.directories = {directory_.path()};
     auto service = ImageService::Open(config, &launcher_);
     ASSERT_TRUE(service.ok()) << service.status();
     service_ = *std::move(service);
@@ -82,10 +86,20 @@ class ImagePullTest : public ::testing::Test {
     ASSERT_TRUE(pushed.ok()) << pushed;
   }
 
+  void Write(const std::string& name, const std::string& text, mode_t mode = 0600) {
+    const std::string path = directory_ / name;
+    ASSERT_TRUE(base::MakeDirectories(path.substr(0, path.rfind('/'))).ok());
+    ASSERT_TRUE(base::ReplaceFile(path, text, mode, base::Durability::kVolatile).ok());
+  }
   absl::StatusOr<std::string> Pull(const std::string& name, const cri::AuthConfig& auth = {}) {
+    return PullWhole(registry_->host() + "/" + name, auth);
+  }
+  absl::StatusOr<std::string> PullWhole(const std::string& image, const cri::AuthConfig& auth = {},
+                                        const std::string& pod_namespace = "") {
     cri::PullImageRequest request;
-    request.mutable_image()->set_image(registry_->host() + "/" + name);
+    request.mutable_image()->set_image(image);
     *request.mutable_auth() = auth;
+    request.mutable_sandbox_config()->mutable_metadata()->set_namespace_(pod_namespace);
     const auto response =
         service_->PullImage(base::Context().WithTimeout(absl::Seconds(60)), request);
     if (!response.ok()) {
@@ -266,6 +280,59 @@ TEST_F(ImagePullTest, AMirrorServesWhatTheRegistryCannot) {
   cri::ImageStatusRequest status;
   status.mutable_image()->set_image("127.0.0.1:1/library/app:1");
   EXPECT_EQ(service_->ImageStatus(base::Context(), status)->image().id(), response->image_ref());
+}
+
+TEST_F(ImagePullTest, AHostOfHostsTomlServesWhatTheRegistryCannot) {
+  Push({Base()}, "cache/library/app:1");
+  Write("hosts/127.0.0.1_1_/hosts.toml",
+        base::StrCat("server = \"http://127.0.0.1:1\"\n[host.\"http://", registry_->host(),
+                     "/v2/cache\"]\noverride_path = true\n"));
+  const auto pulled = PullWhole("127.0.0.1:1/library/app:1");
+  ASSERT_TRUE(pulled.ok()) << pulled.status();
+  cri::ImageStatusRequest status;
+  status.mutable_image()->set_image("127.0.0.1:1/library/app:1");
+  EXPECT_EQ(service_->ImageStatus(base::Context(), status)->image().id(), *pulled);
+}
+
+TEST_F(ImagePullTest, AHelperOpensAProtectedRegistry) {
+  Start(kPassword);
+  Push({Base()}, "secret:1");
+  Write("docker-credential-vault",
+        base::StrCat("#!/bin/sh\nread -r server\necho '{\"Username\": \"crisp\", \"Secret\": \"",
+                     kPassword, "\"}'\n"),
+        0755);
+  EXPECT_FALSE(Pull("secret:1").ok());
+  Write("registries.conf", "credential-helpers = [\"vault\"]\n");
+  const auto pulled = Pull("secret:1");
+  EXPECT_TRUE(pulled.ok()) << pulled.status();
+}
+
+TEST_F(ImagePullTest, ANamespacesFileOpensAProtectedRegistryOnce) {
+  Start(kPassword);
+  Push({Base()}, "secret:1");
+  const std::string name = registry_->host() + "/secret";
+  Write("team-" + base::Sha256Hex(name) + ".json",
+        base::StrCat("{\"auths\":{\"", registry_->host(), "\":{\"auth\":\"",
+                     absl::Base64Escape(base::StrCat("crisp:", kPassword)), "\"}}}"));
+  EXPECT_FALSE(PullWhole(name + ":1", {}, "other").ok());
+  const auto pulled = PullWhole(name + ":1", {}, "team");
+  EXPECT_TRUE(pulled.ok()) << pulled.status();
+}
+
+TEST_F(ImagePullTest, AProtectedMirrorOpensOnlyByPassCredentials) {
+  Start(kPassword);
+  Push({Base()}, "cache/app:1");
+  cri::AuthConfig auth;
+  auth.set_username("crisp");
+  auth.set_password(kPassword);
+  const std::string mirror =
+      base::StrCat("[[registry]]\nlocation = \"127.0.0.1:1\"\n[[registry.mirror]]\nlocation = \"",
+                   registry_->host(), "/cache\"\ninsecure = true\n");
+  Write("registries.conf", mirror);
+  EXPECT_FALSE(PullWhole("127.0.0.1:1/app:1", auth).ok());
+  Write("registries.conf", mirror + "pass_credentials = true\n");
+  const auto pulled = PullWhole("127.0.0.1:1/app:1", auth);
+  EXPECT_TRUE(pulled.ok()) << pulled.status();
 }
 
 TEST_F(ImagePullTest, ADeadlineOfAMillisecondIsADeadline) {
