@@ -140,7 +140,7 @@ struct LayerAnswer {
   LayerDecision decision = LayerDecision::kFetch;
 };
 
-// After `stalled`: go on where it stopped.
+// After `stalled`: go on where it stopped. Ignored at any other time.
 struct Resume {};
 
 using DaemonMessage = std::variant<PullRequest, LayerAnswer, Resume>;
@@ -227,8 +227,13 @@ struct LayerDone {
   std::string directory;  // The name of its folder in the staging directory.
 };
 
-// The worker can go on later, with all it has got so far, but not now: each endpoint failed in a
-// way that may pass. The status is as Failed's, and UNAVAILABLE.
+// The worker can go on later, with all it has got so far, but not now: no layer moves any more, and
+// each that is left could be had from no endpoint, one of which failed in a way that may pass.
+// Nothing follows before `resume`; answers to questions are taken, but what they ask for waits too.
+// After `resume` every endpoint is tried anew, from the offset reached; `stalled` may come again.
+// The status is as Failed's, and UNAVAILABLE; it names every endpoint. While other layers still come
+// in, a layer that nobody has is tried again by itself after 5 s, 10 s, … 60 s. Manifests and
+// configs do not stall: their errors are final.
 struct Stalled {
   absl::Status status;
 };

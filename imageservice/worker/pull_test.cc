@@ -5,10 +5,12 @@
 #include <unistd.h>
 
 #include <string>
+#include <utility>
 
 #include "base/files.h"
 #include "base/strings.h"
 #include "imageservice/worker/digest.h"
+#include "imageservice/worker/test_certificates.h"
 #include "imageservice/worker/test_daemon.h"
 #include "imageservice/worker/test_registry.h"
 #include "imageservice/worker/test_server.h"
@@ -161,6 +163,51 @@ TEST_F(RegistryPullTest, TrustsOnlyTheAuthoritiesItIsGiven) {
   request.endpoints[0].insecure = true;
   request.staging_directory = second.staging();
   EXPECT_TRUE(second.Pull(request).status.ok());
+}
+
+TEST_F(RegistryPullTest, PullsByHttp2WithCertificateAndPassword) {
+  const TestCertificate authority =
+      MakeTestCertificate({.name = "authority", .is_authority = true});
+  const TestCertificate client = MakeTestCertificate({.name = "client", .signer = &authority});
+  auto registry =
+      TestRegistry::Start("pass word", TestRegistry::Scheme::kHttps, authority.certificate);
+  ASSERT_TRUE(registry.ok()) << registry.status();
+  registry_ = *std::move(registry);
+  layout_.Finish(AddSampleImage(&layout_));
+  const TempDirectory certificates;
+  for (const auto& [name, text] :
+       {std::pair("client.cert", client.certificate), std::pair("client.key", client.key)}) {
+    ASSERT_TRUE(
+        base::ReplaceFile(certificates.path() + "/" + name, text, 0600, base::Durability::kVolatile)
+            .ok());
+  }
+  const absl::Status pushed = registry_->Push(layout_directory_.path(), "app:1",
+                                              {"--dest-cert-dir=" + certificates.path()});
+  ASSERT_TRUE(pushed.ok()) << pushed;
+  PullRequest request = daemon_.Request(registry_->url(), "app", "1");
+  Endpoint& endpoint = request.endpoints[0];
+  endpoint.ca_pem = registry_->certificate();
+  endpoint.client_certificate_pem = client.certificate;
+  endpoint.client_key_pem = client.key;
+  endpoint.credentials = {"crisp", "pass word", "", ""};
+  ExpectSampleImage(daemon_.Pull(request));
+  const std::string manifest = "\"GET /v2/app/manifests/1 HTTP/2.0\" 200";
+  EXPECT_THAT(registry_->access_log(), HasSubstr(manifest));
+  EXPECT_THAT(registry_->access_log(), HasSubstr(" HTTP/1.1\" 200")) << "layers have their own";
+
+  for (const bool has_certificate : {false, true}) {
+    PullRequest lacking = request;
+    if (has_certificate) {
+      lacking.endpoints[0].credentials = {};
+    } else {
+      lacking.endpoints[0].client_certificate_pem = lacking.endpoints[0].client_key_pem = "";
+    }
+    const PullOutcome outcome = TestDaemon().Pull(lacking);
+    EXPECT_FALSE(outcome.status.ok());
+    if (has_certificate) {
+      EXPECT_EQ(outcome.status.code(), absl::StatusCode::kUnauthenticated);
+    }
+  }
 }
 
 TEST_F(RegistryPullTest, TriesEndpointsInOrderAndNamesEachFailure) {

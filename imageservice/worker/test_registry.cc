@@ -88,8 +88,8 @@ absl::Status MakeCertificate(const std::string& directory) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TestRegistry>> TestRegistry::Start(const std::string& password,
-                                                                  Scheme scheme) {
+absl::StatusOr<std::unique_ptr<TestRegistry>> TestRegistry::Start(
+    const std::string& password, Scheme scheme, const std::string& client_authority) {
   auto registry = std::unique_ptr<TestRegistry>(new TestRegistry());
   const std::string& path = registry->directory_.path();
   close(Listen(&registry->port_));
@@ -100,7 +100,12 @@ absl::StatusOr<std::unique_ptr<TestRegistry>> TestRegistry::Start(const std::str
   if (scheme == Scheme::kHttps) {
     registry->scheme_ = "https://";
     RETURN_IF_ERROR(MakeCertificate(path));
-    config += base::StrCat("  tls: {certificate: ", path, "/cert.pem, key: ", path, "/key.pem}\n");
+    config +=
+        base::StrCat("  tls:\n    certificate: ", path, "/cert.pem\n    key: ", path, "/key.pem\n");
+    if (!client_authority.empty()) {
+      MustWrite(path + "/clients.pem", client_authority);
+      config += base::StrCat("    clientcas: [", path, "/clients.pem]\n");
+    }
   }
   if (!password.empty()) {
     MustWrite(path + "/htpasswd", PasswordLine(password));
@@ -109,6 +114,9 @@ absl::StatusOr<std::unique_ptr<TestRegistry>> TestRegistry::Start(const std::str
   MustWrite(path + "/config.yml", config);
   base::Command command;
   command.argv = {"/usr/bin/docker-registry", "serve", path + "/config.yml"};
+  ASSIGN_OR_RETURN(const base::UniqueFd log,
+                   base::Open(path + "/access.log", O_WRONLY | O_CREAT | O_APPEND, 0600));
+  command.stdout_fd = log.get();
   ASSIGN_OR_RETURN(base::Subprocess process, base::Subprocess::Spawn(command));
   registry->process_ = std::make_unique<base::Subprocess>(std::move(process));
   const absl::Time deadline = absl::Now() + absl::Seconds(20);
@@ -124,6 +132,10 @@ absl::StatusOr<std::unique_ptr<TestRegistry>> TestRegistry::Start(const std::str
 
 std::string TestRegistry::certificate() const {
   return base::ReadFile(directory_.path() + "/cert.pem").value_or("");
+}
+
+std::string TestRegistry::access_log() const {
+  return base::ReadFile(directory_.path() + "/access.log").value_or("");
 }
 
 std::string TestRegistry::host() const { return base::StrCat("127.0.0.1:", port_); }

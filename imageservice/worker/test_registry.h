@@ -18,13 +18,17 @@ class TestRegistry {
   // Starts it and waits until it answers; an error when the machine has none. With a password, the
   // user "crisp" has to give it.
   enum class Scheme { kHttp, kHttps };
-  static absl::StatusOr<std::unique_ptr<TestRegistry>> Start(const std::string& password = "",
-                                                             Scheme scheme = Scheme::kHttp);
+  // With an authority (PEM), clients have to show a certificate of it.
+  static absl::StatusOr<std::unique_ptr<TestRegistry>> Start(
+      const std::string& password = "", Scheme scheme = Scheme::kHttp,
+      const std::string& client_authority = "");
 
   std::string host() const;
   std::string url() const { return scheme_ + host(); }
   // Its own authority, with https.
   std::string certificate() const;
+  // What it logged about requests: `"GET /v2/… HTTP/2.0" 200 …`.
+  std::string access_log() const;
 
   // Copies the OCI layout at `path` to `name` ("app:1"), with further options for skopeo.
   absl::Status Push(const std::string& path, const std::string& name,

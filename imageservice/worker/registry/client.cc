@@ -139,15 +139,14 @@ std::string RegistryClient::Name(const BlobSource& source) const {
 
 std::vector<int> RegistryClient::Order(bool Endpoint::* ability) {
   const base::MutexLock lock(&mutex_);
-  const std::vector<Health>& health = health_;
   std::vector<int> order;
-  for (size_t i = 0; i < endpoints_->size(); ++i) {
-    if ((*endpoints_)[i].*ability && !IsNeedless(i)) {
-      order.push_back(static_cast<int>(i));
+  for (const bool has_failed : {false, true}) {
+    for (size_t i = 0; i < endpoints_->size(); ++i) {
+      if ((*endpoints_)[i].*ability && health_[i].has_failed == has_failed && !IsNeedless(i)) {
+        order.push_back(static_cast<int>(i));
+      }
     }
   }
-  std::ranges::stable_partition(order,
-                                [&](int i) { return !health[static_cast<size_t>(i)].has_failed; });
   return order;
 }
 
