@@ -136,7 +136,8 @@ TEST_F(CredentialHelpersTest, TheCallersEndEndsIt) {
 }
 
 TEST_F(CredentialHelpersTest, ANameCannotLeadOutOfTheDirectories) {
-  for (const std::string name : {"../x", "A", "a b", "a/b", "a.b", std::string(65, 'a').c_str()}) {
+  for (const std::string& name :
+       std::vector<std::string>{"../x", "A", "a b", "a/b", "a.b", std::string(65, 'a')}) {
     EXPECT_TRUE(absl::IsInvalidArgument(CheckHelperName(name))) << name;
   }
   EXPECT_TRUE(CheckHelperName("ecr-login").ok());

@@ -1,5 +1,6 @@
 #include "imageservice/pull_plan.h"
 
+#include <arpa/inet.h>
 #include <sys/utsname.h>
 
 #include <algorithm>
@@ -24,11 +25,16 @@ absl::Status CheckNamespace(std::string_view name) {
   return label ? absl::OkStatus() : absl::InvalidArgumentError("the pod's namespace is malformed");
 }
 
-// Whether the host can only be this machine.
+// Whether the host can only be this machine: an address, or the one name for it. Another name that
+// looks like an address ("127.0.0.1.example.com") is anybody's.
 bool IsLoopback(std::string_view domain) {
-  const std::string_view host =
-      domain.starts_with('[') ? domain : domain.substr(0, domain.find(':'));
-  return host == "localhost" || host.starts_with("127.") || host.starts_with("[::1]");
+  if (domain.starts_with('[')) {
+    return domain.starts_with("[::1]");
+  }
+  const std::string host(domain.substr(0, domain.find(':')));
+  in_addr address = {};
+  const bool is_address = inet_pton(AF_INET, host.c_str(), &address) == 1;
+  return host == "localhost" || (is_address && (ntohl(address.s_addr) >> 24) == 127);
 }
 
 }  // namespace

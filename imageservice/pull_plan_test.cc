@@ -167,6 +167,17 @@ TEST_F(PullPlanTest, AServerInHostsTomlReplacesTheRegistry) {
   EXPECT_THAT(Failure("q.io/a"), HasSubstr("hosts/q.io/hosts.toml:1: server is an integer"));
 }
 
+TEST_F(PullPlanTest, OnlyThisMachineIsAskedByHttpUnasked) {
+  Write("hosts/_default/hosts.toml", "");
+  for (const std::string host : {"localhost", "127.0.0.1", "127.1.2.3:5000", "[::1]:5000"}) {
+    EXPECT_EQ(Plan(host + "/a")->sources.size(), 2u) << host;
+  }
+  for (const std::string host : {"127.0.0.1.example.com", "127.example.com",
+                                 "localhost.example.com", "10.0.0.1", "[::2]", "[::1:0]"}) {
+    EXPECT_EQ(Plan(host + "/a")->sources.size(), 1u) << host;
+  }
+}
+
 TEST_F(PullPlanTest, TheRequestsCredentialsComeBeforeTheFilesAndStayAwayFromMirrors) {
   Write("registries.conf",
         "[[registry]]\nlocation = \"q.io\"\n[[registry.mirror]]\nlocation = \"m.io\"\n");
