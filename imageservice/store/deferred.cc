@@ -1,13 +1,15 @@
 #include "imageservice/store/deferred.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -15,6 +17,7 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "base/unique_fd.h"
+#include "imageservice/store/layer_view.h"
 
 namespace imageservice {
 namespace {
@@ -22,77 +25,7 @@ namespace {
 using base::UniqueFd;
 using Kind = worker::DeferredOperation::Kind;
 
-constexpr char kOpaque[] = "trusted.overlay.opaque";
-constexpr uint64_t kResolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
 constexpr size_t kMaxXattr = 64 << 10;  // The kernel's own limit.
-
-absl::StatusOr<UniqueFd> OpenIn(int root, const std::string& path, int flags) {
-  return base::OpenBeneath(root, path, flags | O_NOFOLLOW, 0, kResolve);
-}
-
-absl::StatusOr<struct stat> StatOf(int fd, std::string_view name) {
-  struct stat info;
-  if (fstat(fd, &info) != 0) {
-    return base::ErrnoStatus(errno, base::StrCat("stat ", name));
-  }
-  return info;
-}
-
-bool IsWhiteout(const struct stat& info) { return S_ISCHR(info.st_mode) && info.st_rdev == 0; }
-
-// `directory` was opened for reading.
-bool IsOpaque(int directory) {
-  char value = 0;
-  return fgetxattr(directory, kOpaque, &value, 1) == 1 && value == 'y';
-}
-
-std::pair<std::string, std::string> SplitLast(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? std::pair(std::string("."), path)
-                                    : std::pair(path.substr(0, slash), path.substr(slash + 1));
-}
-
-// What one layer says about a path.
-struct Sight {
-  enum class Kind {
-    kShown,   // The path is there.
-    kHidden,  // It is not, and nothing below this layer shows through.
-    kAbsent,  // The layers below decide.
-  };
-  Kind kind = Kind::kAbsent;
-  struct stat info = {};
-};
-
-// Walks down `path` in the layer whose root is open as `root`.
-absl::StatusOr<Sight> Look(int root, const std::string& path) {
-  Sight sight;
-  ASSIGN_OR_RETURN(UniqueFd at, OpenIn(root, ".", O_RDONLY | O_DIRECTORY));
-  ASSIGN_OR_RETURN(sight.info, StatOf(at.get(), path));
-  bool opaque = false;
-  for (size_t begin = 0; path != "." && begin < path.size();) {
-    const size_t end = std::min(path.find('/', begin), path.size());
-    const std::string name = path.substr(begin, end - begin);
-    opaque = opaque || IsOpaque(at.get());
-    absl::StatusOr<UniqueFd> next = OpenIn(at.get(), name, O_PATH);
-    if (absl::IsNotFound(next.status())) {
-      sight.kind = opaque ? Sight::Kind::kHidden : Sight::Kind::kAbsent;
-      return sight;
-    }
-    RETURN_IF_ERROR(next.status());
-    ASSIGN_OR_RETURN(sight.info, StatOf(next->get(), path));
-    const bool last = end == path.size();
-    if (IsWhiteout(sight.info) || (!last && !S_ISDIR(sight.info.st_mode))) {
-      sight.kind = Sight::Kind::kHidden;
-      return sight;
-    }
-    if (!last) {
-      ASSIGN_OR_RETURN(at, OpenIn(at.get(), name, O_RDONLY | O_DIRECTORY));
-    }
-    begin = end + 1;
-  }
-  sight.kind = Sight::Kind::kShown;
-  return sight;
-}
 
 // Copies every extended attribute but those that steer the overlay or come from the mount.
 absl::Status CopyXattrs(int from, int to, const std::string& path) {
@@ -131,37 +64,6 @@ absl::Status CopyMetadata(int from, int to, const std::string& path) {
   return absl::OkStatus();
 }
 
-// One layer and those below it, open.
-class LayerStack {
- public:
-  static absl::StatusOr<LayerStack> Open(const std::string& directory,
-                                         const std::vector<std::string>& lower) {
-    LayerStack stack;
-    ASSIGN_OR_RETURN(stack.layer_, base::Open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-    stack.lower_ = &lower;
-    return stack;
-  }
-
-  absl::Status SetOpaque(const std::string& path) const {
-    ASSIGN_OR_RETURN(const UniqueFd fd, OpenIn(layer_.get(), path, O_RDONLY | O_DIRECTORY));
-    if (fsetxattr(fd.get(), kOpaque, "y", 1, 0) != 0) {
-      return base::ErrnoStatus(errno, base::StrCat("set ", kOpaque, " on ", path));
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status InheritMetadata(const std::string& path) const;
-  absl::Status Link(const std::string& path, const std::string& target) const;
-  absl::Status MakeNode(const std::string& path, const worker::DeferredOperation::Node& node) const;
-
- private:
-  // The root of the topmost lower layer that shows `path`; NOT_FOUND if none does.
-  absl::StatusOr<UniqueFd> FindBelow(const std::string& path, struct stat* info) const;
-
-  UniqueFd layer_;
-  const std::vector<std::string>* lower_ = nullptr;
-};
-
 // A folder of the layer in which something is made. The archive has said what time the folder has;
 // what we make in it is no change of it.
 class Folder {
@@ -169,7 +71,7 @@ class Folder {
   static absl::StatusOr<Folder> Open(int layer, const std::string& path) {
     Folder folder;
     folder.path_ = path;
-    ASSIGN_OR_RETURN(folder.fd_, OpenIn(layer, path, O_RDONLY | O_DIRECTORY));
+    ASSIGN_OR_RETURN(folder.fd_, OpenInLayer(layer, path, O_RDONLY | O_DIRECTORY));
     ASSIGN_OR_RETURN(folder.before_, StatOf(folder.fd_.get(), path));
     return folder;
   }
@@ -189,50 +91,81 @@ class Folder {
   struct stat before_ = {};
 };
 
-absl::StatusOr<UniqueFd> LayerStack::FindBelow(const std::string& path, struct stat* info) const {
-  for (const std::string& directory : *lower_) {
-    ASSIGN_OR_RETURN(UniqueFd root, base::Open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-    ASSIGN_OR_RETURN(const Sight sight, Look(root.get(), path));
-    if (sight.kind == Sight::Kind::kHidden) {
-      break;
+// What can be done to one layer.
+class Operations {
+ public:
+  explicit Operations(LayerView view) : view_(std::move(view)) {}
+
+  absl::Status SetOpaque(const std::string& path) const {
+    ASSIGN_OR_RETURN(const UniqueFd fd, OpenInLayer(view_.root(), path, O_RDONLY | O_DIRECTORY));
+    if (fsetxattr(fd.get(), kOpaqueXattr, "y", 1, 0) != 0) {
+      return base::ErrnoStatus(errno, base::StrCat("set ", kOpaqueXattr, " on ", path));
     }
-    if (sight.kind == Sight::Kind::kShown) {
-      *info = sight.info;
-      return root;
-    }
+    return absl::OkStatus();
   }
-  return absl::NotFoundError(base::StrCat(path, " is in no lower layer"));
+
+  // For a folder that no entry of the archive names. If the lower layers have a symlink there, its
+  // content belongs where that leads, else it takes over the lower folder's metadata.
+  absl::Status Imply(const std::string& path);
+  absl::Status Link(const std::string& path, const std::string& target) const;
+  absl::Status MakeNode(const std::string& path, const worker::DeferredOperation::Node& node) const;
+
+ private:
+  // Where `path` is after what Relocate has moved.
+  std::string Moved(const std::string& path) const;
+  absl::Status ImplyAt(const std::string& path);
+  absl::Status InheritMetadata(const std::string& path, int lower_root) const;
+  absl::Status Relocate(const std::string& path);
+  absl::Status MakeImplied(const std::string& path);
+
+  LayerView view_;
+  std::vector<std::pair<std::string, std::string>> moved_;  // Folders: from, to.
+  std::set<std::string> merged_;  // Folders there that were in the archive by this name, too.
+};
+
+absl::Status Operations::Imply(const std::string& path) {
+  const std::string moved = Moved(path);
+  return moved != path && merged_.contains(moved) ? absl::OkStatus() : ImplyAt(moved);
 }
 
-absl::Status LayerStack::InheritMetadata(const std::string& path) const {
-  // An opaque ancestor in this layer hides what the lower ones have.
-  for (size_t end = 0; path != "." && end != std::string::npos; end = path.find('/', end + 1)) {
-    const std::string ancestor = end == 0 ? "." : path.substr(0, end);
-    ASSIGN_OR_RETURN(const UniqueFd fd, OpenIn(layer_.get(), ancestor, O_RDONLY | O_DIRECTORY));
-    if (IsOpaque(fd.get())) {
-      return absl::OkStatus();
-    }
+absl::Status Operations::ImplyAt(const std::string& path) {
+  ASSIGN_OR_RETURN(const bool is_hidden, view_.IsOpaque(path));
+  if (is_hidden) {
+    return absl::OkStatus();
   }
   struct stat info = {};
-  const absl::StatusOr<UniqueFd> root = FindBelow(path, &info);
-  if (absl::IsNotFound(root.status()) || (root.ok() && !S_ISDIR(info.st_mode))) {
+  const absl::StatusOr<UniqueFd> root = view_.FindBelow(path, &info);
+  if (absl::IsNotFound(root.status())) {
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(root.status());
-  ASSIGN_OR_RETURN(const UniqueFd from, OpenIn(root->get(), path, O_RDONLY | O_DIRECTORY));
-  ASSIGN_OR_RETURN(const UniqueFd to, OpenIn(layer_.get(), path, O_RDONLY | O_DIRECTORY));
+  if (S_ISDIR(info.st_mode)) {
+    return InheritMetadata(path, root->get());
+  }
+  return S_ISLNK(info.st_mode) ? Relocate(path) : absl::OkStatus();
+}
+
+absl::Status Operations::InheritMetadata(const std::string& path, int lower_root) const {
+  ASSIGN_OR_RETURN(const UniqueFd from, OpenInLayer(lower_root, path, O_RDONLY | O_DIRECTORY));
+  ASSIGN_OR_RETURN(const UniqueFd to, OpenInLayer(view_.root(), path, O_RDONLY | O_DIRECTORY));
   return CopyMetadata(from.get(), to.get(), path);
 }
 
-absl::Status LayerStack::Link(const std::string& path, const std::string& target) const {
-  ASSIGN_OR_RETURN(Sight sight, Look(layer_.get(), target));
-  int source_root = layer_.get();
+absl::Status Operations::Link(const std::string& path, const std::string& asked_target) const {
+  // The parser has followed this layer's symlinks, but it knows no lower ones.
+  const auto [asked_parent, asked_name] = SplitLast(asked_target);
+  ASSIGN_OR_RETURN(const std::string real_parent, view_.Resolve(asked_parent, ""));
+  ASSIGN_OR_RETURN(const Sight asked, view_.Look(asked_target));
+  const std::string target =
+      asked.kind == Sight::Kind::kShown ? asked_target : JoinPath(real_parent, asked_name);
+  ASSIGN_OR_RETURN(Sight sight, view_.Look(target));
+  int source_root = view_.root();
   UniqueFd lower;
   if (sight.kind != Sight::Kind::kShown) {
     if (sight.kind == Sight::Kind::kHidden) {
       return absl::NotFoundError(base::StrCat(target, " is deleted by this layer"));
     }
-    ASSIGN_OR_RETURN(lower, FindBelow(target, &sight.info));
+    ASSIGN_OR_RETURN(lower, view_.FindBelow(target, &sight.info));
     source_root = lower.get();
   }
   if (S_ISDIR(sight.info.st_mode)) {
@@ -240,18 +173,19 @@ absl::Status LayerStack::Link(const std::string& path, const std::string& target
   }
   const auto [source_parent, source_name] = SplitLast(target);
   const auto [parent, name] = SplitLast(path);
-  ASSIGN_OR_RETURN(const UniqueFd from, OpenIn(source_root, source_parent, O_RDONLY | O_DIRECTORY));
-  ASSIGN_OR_RETURN(const Folder to, Folder::Open(layer_.get(), parent));
+  ASSIGN_OR_RETURN(const UniqueFd from,
+                   OpenInLayer(source_root, source_parent, O_RDONLY | O_DIRECTORY));
+  ASSIGN_OR_RETURN(const Folder to, Folder::Open(view_.root(), parent));
   if (linkat(from.get(), source_name.c_str(), to.fd(), name.c_str(), 0) != 0) {
     return base::ErrnoStatus(errno, base::StrCat("link it to ", target));
   }
   return to.RestoreTimes();
 }
 
-absl::Status LayerStack::MakeNode(const std::string& path,
+absl::Status Operations::MakeNode(const std::string& path,
                                   const worker::DeferredOperation::Node& node) const {
   const auto [parent, name] = SplitLast(path);
-  ASSIGN_OR_RETURN(const Folder to, Folder::Open(layer_.get(), parent));
+  ASSIGN_OR_RETURN(const Folder to, Folder::Open(view_.root(), parent));
   const mode_t type = node.is_block ? S_IFBLK : S_IFCHR;
   // Nobody else can come between: the folder is out of the worker's reach.
   if (mknodat(to.fd(), name.c_str(), type | 0600, makedev(node.major, node.minor)) != 0) {
@@ -266,19 +200,106 @@ absl::Status LayerStack::MakeNode(const std::string& path,
   return to.RestoreTimes();
 }
 
-absl::Status ApplyOne(const LayerStack& stack, const worker::DeferredOperation& operation) {
+std::string Operations::Moved(const std::string& path) const {
+  std::string at = path;
+  for (const auto& [from, to] : moved_) {
+    if (at == from || at.starts_with(from + "/")) {
+      at = JoinPath(to, std::string_view(at).substr(std::min(from.size() + 1, at.size())));
+    }
+  }
+  return at;
+}
+
+// Makes the folder `path` of this layer and those above it, as far as they are missing, like the
+// lower layers' folders of these names.
+absl::Status Operations::MakeImplied(const std::string& path) {
+  for (size_t end = 0; path != "." && end != std::string::npos;) {
+    end = path.find('/', end + 1);
+    const std::string at = path.substr(0, end);
+    const auto [parent, name] = SplitLast(at);
+    ASSIGN_OR_RETURN(const Folder folder, Folder::Open(view_.root(), parent));
+    if (mkdirat(folder.fd(), name.c_str(), 0755) == 0) {
+      RETURN_IF_ERROR(ImplyAt(at));
+      RETURN_IF_ERROR(folder.RestoreTimes());
+    } else if (errno != EEXIST) {
+      return base::ErrnoStatus(errno, base::StrCat("make the folder ", at));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Moves what is in one folder into another one. Folders that both have are merged; what else both
+// have is an error, for nobody can say any more which of them came last. `path` is that of `to`;
+// adds to `merged` the folders that were there.
+absl::Status MergeInto(int from, int to, const std::string& path, std::set<std::string>* merged) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                   base::ListDirectory(base::StrCat("/proc/self/fd/", from)));
+  for (const std::string& name : names) {
+    if (renameat2(from, name.c_str(), to, name.c_str(), RENAME_NOREPLACE) == 0) {
+      continue;
+    }
+    const std::string at = JoinPath(path, name);
+    if (errno != EEXIST) {
+      return base::ErrnoStatus(errno, base::StrCat("move ", at));
+    }
+    ASSIGN_OR_RETURN(const UniqueFd from_child, OpenInLayer(from, name, O_PATH));
+    ASSIGN_OR_RETURN(const UniqueFd to_child, OpenInLayer(to, name, O_PATH));
+    ASSIGN_OR_RETURN(const struct stat from_info, StatOf(from_child.get(), at));
+    ASSIGN_OR_RETURN(const struct stat to_info, StatOf(to_child.get(), at));
+    if (IsWhiteout(from_info)) {
+      // It is for lower layers: what this one has stays.
+      if (unlinkat(from, name.c_str(), 0) != 0) {
+        return base::ErrnoStatus(errno, base::StrCat("remove ", at));
+      }
+      continue;
+    }
+    if (!S_ISDIR(from_info.st_mode) || !S_ISDIR(to_info.st_mode)) {
+      return absl::InvalidArgumentError(
+          base::StrCat(at, " is in the archive twice, once through a symlink of a lower layer"));
+    }
+    ASSIGN_OR_RETURN(const UniqueFd source, OpenInLayer(from, name, O_RDONLY | O_DIRECTORY));
+    ASSIGN_OR_RETURN(const Folder target, Folder::Open(to, name));
+    RETURN_IF_ERROR(MergeInto(source.get(), target.fd(), at, merged));
+    RETURN_IF_ERROR(target.RestoreTimes());
+    merged->insert(at);
+    if (unlinkat(from, name.c_str(), AT_REMOVEDIR) != 0) {
+      return base::ErrnoStatus(errno, base::StrCat("remove ", at));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// An entry "lib/x" of a layer without an entry "lib", above a layer where "lib" is a symlink,
+// belongs where the symlink leads, as if it had been unpacked on top of that layer.
+absl::Status Operations::Relocate(const std::string& path) {
+  const auto [parent, name] = SplitLast(path);
+  ASSIGN_OR_RETURN(const Folder folder, Folder::Open(view_.root(), parent));
+  ASSIGN_OR_RETURN(const UniqueFd content, OpenInLayer(folder.fd(), name, O_RDONLY | O_DIRECTORY));
+  ASSIGN_OR_RETURN(const std::string target, view_.Resolve(path, path));
+  RETURN_IF_ERROR(MakeImplied(target));
+  ASSIGN_OR_RETURN(const Folder to, Folder::Open(view_.root(), target));
+  RETURN_IF_ERROR(MergeInto(content.get(), to.fd(), target, &merged_));
+  if (unlinkat(folder.fd(), name.c_str(), AT_REMOVEDIR) != 0) {
+    return base::ErrnoStatus(errno, "remove the folder that hides a symlink");
+  }
+  moved_.emplace_back(path, target);
+  RETURN_IF_ERROR(to.RestoreTimes());
+  return folder.RestoreTimes();
+}
+
+absl::Status ApplyOne(const worker::DeferredOperation& operation, Operations* layer) {
   switch (operation.kind) {
     case Kind::kOpaque:
-      return base::Annotate(stack.SetOpaque(operation.path),
+      return base::Annotate(layer->SetOpaque(operation.path),
                             base::StrCat("opaque directory ", operation.path));
     case Kind::kCopyMetadata:
-      return base::Annotate(stack.InheritMetadata(operation.path),
+      return base::Annotate(layer->Imply(operation.path),
                             base::StrCat("directory ", operation.path));
     case Kind::kHardLink:
-      return base::Annotate(stack.Link(operation.path, operation.target),
+      return base::Annotate(layer->Link(operation.path, operation.target),
                             base::StrCat("hard link ", operation.path));
     case Kind::kNode:
-      return base::Annotate(stack.MakeNode(operation.path, operation.node),
+      return base::Annotate(layer->MakeNode(operation.path, operation.node),
                             base::StrCat("device ", operation.path));
   }
   return absl::InternalError("an unknown operation");
@@ -291,12 +312,13 @@ absl::Status ApplyDeferred(const std::string& directory, const std::vector<std::
   if (operations.empty()) {
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const LayerStack stack, LayerStack::Open(directory, lower));
+  ASSIGN_OR_RETURN(LayerView view, LayerView::Open(directory, lower));
+  Operations layer(std::move(view));
   // Opaque marks first: the others ask what they hide.
   for (const bool opaque : {true, false}) {
     for (const worker::DeferredOperation& operation : operations) {
       if ((operation.kind == Kind::kOpaque) == opaque) {
-        RETURN_IF_ERROR(ApplyOne(stack, operation));
+        RETURN_IF_ERROR(ApplyOne(operation, &layer));
       }
     }
   }

@@ -11,7 +11,9 @@ namespace imageservice {
 
 // Does `operations` on the layer at `directory`, which lies on `lower`: the directories of the
 // layers below, the topmost first. Every path is resolved beneath its layer without following
-// symlinks or crossing mounts, so that an archive's names reach nothing else. What lower layers
+// symlinks or crossing mounts, so that an archive's names reach nothing else. (A symlink of a lower
+// layer that stands where this one has an implied folder, or in the way to a hard link's target, is
+// followed in the text, beneath the root, and the path it gives is resolved in the same way.) What lower layers
 // show follows the rules of overlayfs: whiteouts and opaque directories hide. NOT_FOUND for a hard
 // link without its target, and some other error for an operation that the layer's own content
 // contradicts.

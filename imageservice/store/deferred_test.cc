@@ -226,13 +226,86 @@ TEST_F(DeferredTest, SymlinksLeadNowhere) {
   EXPECT_FALSE(Apply({Inherit("out")}).ok());
   EXPECT_FALSE(Apply({Link("out/new", "out/secret")}).ok());
   EXPECT_FALSE(Apply({Link("new", "low/secret")}).ok());
+  EXPECT_FALSE(base::Exists(directory_ / "2/new"));
   EXPECT_FALSE(Apply({Link("new", "out/secret")}).ok());
   EXPECT_EQ(Attribute("outside", kOpaque), "absent");
   EXPECT_EQ(base::ListDirectory(outside)->size(), 1u);
-  // A lower symlink of the folder's name is no folder.
-  Directory("2/low");
-  ASSERT_TRUE(Apply({Inherit("low")}).ok());
-  EXPECT_EQ(Mode("2/low"), 0755u);
+}
+
+TEST_F(DeferredTest, WhatIsBelowALowerSymlinkLandsWhereItLeads) {
+  Directory("0/usr/lib", 0711);
+  Directory("0/usr/lib/sub", 0700);
+  ASSERT_EQ(symlink("usr/lib", (directory_ / "0/lib").c_str()), 0);
+  ASSERT_EQ(symlink("/lib", (directory_ / "1/also").c_str()), 0);
+  Directory("2/also/sub/deep");
+  File("2/also/x", "x");
+  File("2/also/sub/y", "y");
+  SetTime("2", 3000);
+  ASSERT_TRUE(Apply({Inherit("also"), Inherit("also/sub"), Inherit("also/sub/deep")}).ok());
+  EXPECT_EQ(base::ListDirectory(directory_ / "2").value(), std::vector<std::string>{"usr"});
+  EXPECT_EQ(base::ReadFile(directory_ / "2/usr/lib/x").value(), "x");
+  EXPECT_EQ(base::ReadFile(directory_ / "2/usr/lib/sub/y").value(), "y");
+  EXPECT_EQ(Mode("2/usr/lib"), 0711u);
+  EXPECT_EQ(Mode("2/usr/lib/sub"), 0700u);
+  EXPECT_EQ(Mode("2/usr/lib/sub/deep"), 0755u);
+  EXPECT_EQ(Stat("2").st_mtim.tv_sec, 3000);
+}
+
+TEST_F(DeferredTest, WhatIsMovedThroughALowerSymlinkIsMerged) {
+  Directory("0/usr/lib");
+  ASSERT_EQ(symlink("usr/lib", (directory_ / "0/lib").c_str()), 0);
+  Directory("0/usr/lib/a", 0711);
+  Directory("2/lib/a");
+  Directory("2/usr/lib/a", 0700);
+  File("2/lib/a/1", "1");
+  File("2/usr/lib/a/2", "2");
+  SetTime("2/usr/lib/a", 1000);
+  Whiteout("2/lib/w");
+  File("2/usr/lib/w", "stays");
+  ASSERT_TRUE(Apply({Inherit("lib"), Inherit("lib/a"), Inherit("usr")}).ok());
+  EXPECT_EQ(Mode("2/usr/lib/a"), 0700u) << "it has an entry of its own";
+  EXPECT_EQ(base::ReadFile(directory_ / "2/usr/lib/w").value(), "stays");
+  EXPECT_FALSE(base::Exists(directory_ / "2/lib"));
+  EXPECT_EQ(base::ReadFile(directory_ / "2/usr/lib/a/1").value(), "1");
+  EXPECT_EQ(base::ReadFile(directory_ / "2/usr/lib/a/2").value(), "2");
+  EXPECT_EQ(Stat("2/usr/lib/a").st_mtim.tv_sec, 1000);
+}
+
+TEST_F(DeferredTest, TheSameNameOnBothWaysOfALowerSymlinkIsAnError) {
+  Directory("0/usr/lib");
+  ASSERT_EQ(symlink("usr/lib", (directory_ / "0/lib").c_str()), 0);
+  Directory("2/lib");
+  Directory("2/usr/lib");
+  File("2/lib/f", "1");
+  File("2/usr/lib/f", "2");
+  const absl::Status status = Apply({Inherit("lib")});
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+}
+
+TEST_F(DeferredTest, LowerSymlinksLeadNowhereElse) {
+  Directory("outside");
+  const std::string outside = directory_ / "outside";
+  ASSERT_EQ(symlink(outside.c_str(), (directory_ / "0/absolute").c_str()), 0);
+  ASSERT_EQ(symlink("../../../outside", (directory_ / "0/climbing").c_str()), 0);
+  ASSERT_EQ(symlink("circle", (directory_ / "0/circle").c_str()), 0);
+  Directory("2/absolute");
+  File("2/absolute/f", "1");
+  Directory("2/climbing");
+  File("2/climbing/g", "2");
+  ASSERT_TRUE(Apply({Inherit("absolute"), Inherit("climbing")}).ok());
+  EXPECT_EQ(base::ListDirectory(outside)->size(), 0u);
+  EXPECT_EQ(base::ReadFile((directory_ / "2") + outside + "/f").value_or("none"), "1");
+  EXPECT_EQ(base::ReadFile(directory_ / "2/outside/g").value_or("none"), "2");
+  Directory("2/circle");
+  EXPECT_EQ(Apply({Inherit("circle")}).code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(DeferredTest, HardLinksFindTheirTargetThroughLowerSymlinks) {
+  Directory("0/usr/bin");
+  File("0/usr/bin/tool", "old");
+  ASSERT_EQ(symlink("usr/bin", (directory_ / "1/bin").c_str()), 0);
+  ASSERT_TRUE(Apply({Link("alias", "bin/tool")}).ok());
+  EXPECT_EQ(Stat("2/alias").st_ino, Stat("0/usr/bin/tool").st_ino);
 }
 
 TEST_F(DeferredTest, ParentsOutsideAreRefused) {

@@ -3,6 +3,7 @@
 #include <isa-l.h>
 #include <zstd.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -123,9 +124,48 @@ class Zstd : public Inflater::Codec {
   Zstd& operator=(const Zstd&) = delete;
 
   absl::Status Write(std::string_view bytes) override {
+    while (!bytes.empty()) {
+      if (is_frame_complete_) {
+        // libzstd 1.5.4 may take what follows a part of a frame's header for a frame of its own, so
+        // it gets headers whole, whatever the pieces in which they come.
+        const size_t missing = std::min(kHeaderBytes - head_.size(), bytes.size());
+        head_ += bytes.substr(0, missing);
+        bytes.remove_prefix(missing);
+        if (head_.size() < kHeaderBytes) {
+          return absl::OkStatus();
+        }
+        RETURN_IF_ERROR(DecompressHead());
+      } else {
+        ASSIGN_OR_RETURN(const size_t used, Decompress(bytes));
+        bytes.remove_prefix(used);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Finish() override {
+    while (is_frame_complete_ && !head_.empty()) {
+      RETURN_IF_ERROR(DecompressHead());
+    }
+    return is_frame_complete_ ? absl::OkStatus()
+                              : absl::InvalidArgumentError("the zstd stream ends too early");
+  }
+
+ private:
+  static constexpr size_t kHeaderBytes = 18;  // Of the longest header of a frame.
+
+  // Whatever follows a frame that ends within the head is the next one's head.
+  absl::Status DecompressHead() {
+    ASSIGN_OR_RETURN(const size_t used, Decompress(head_));
+    head_.erase(0, used);
+    return absl::OkStatus();
+  }
+
+  // Takes bytes up to the end of the frame that they begin or go on with; how many.
+  absl::StatusOr<size_t> Decompress(std::string_view bytes) {
     ZSTD_inBuffer input = {bytes.data(), bytes.size(), 0};
     bool is_output_full = false;
-    while (input.pos < input.size || is_output_full) {
+    do {
       ZSTD_outBuffer output = {output_.data(), output_.size(), 0};
       const size_t result = ZSTD_decompressStream(context_, &output, &input);
       if (ZSTD_isError(result) != 0) {
@@ -133,24 +173,19 @@ class Zstd : public Inflater::Codec {
             base::StrCat("the zstd stream is damaged: ", ZSTD_getErrorName(result)));
       }
       is_frame_complete_ = result == 0;
-      is_output_full = !is_frame_complete_ && output.pos == output.size;
+      is_output_full = output.pos == output.size;
       if (output.pos > 0) {
         RETURN_IF_ERROR(sink_(std::string_view(output_.data(), output.pos)));
       }
-    }
-    return absl::OkStatus();
+    } while (!is_frame_complete_ && (input.pos < input.size || is_output_full));
+    return input.pos;
   }
 
-  absl::Status Finish() override {
-    return is_frame_complete_ ? absl::OkStatus()
-                              : absl::InvalidArgumentError("the zstd stream ends too early");
-  }
-
- private:
   const Inflater::Sink& sink_;
   std::vector<char> output_;
   ZSTD_DCtx* const context_;
-  bool is_frame_complete_ = false;
+  std::string head_;  // Of a frame, as far as it is here.
+  bool is_frame_complete_ = true;
 };
 
 }  // namespace

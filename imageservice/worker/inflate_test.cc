@@ -175,6 +175,29 @@ TEST(InflaterTest, RejectsGarbageAfterZstd) {
   EXPECT_FALSE(Inflate(Zstd("x") + std::string(512, '\0')).ok());
 }
 
+TEST(InflaterTest, ZstdDoesNotDependOnThePieces) {
+  // After its magic number this header reads like a skippable frame of three bytes.
+  const std::string confusing("\x28\xb5\x2f\xfd\x50\x2a\x4d\x18\x03\0\0\0\x78\x87\xa4", 15);
+  for (const std::string& bytes : {confusing, Zstd("x") + confusing, confusing + Zstd("x")}) {
+    for (const size_t step : {size_t{1}, size_t{3}, size_t{4}, size_t{1000}}) {
+      EXPECT_EQ(Inflate(bytes, step).status().code(), absl::StatusCode::kInvalidArgument) << step;
+    }
+  }
+}
+
+TEST(InflaterTest, ZstdFramesMayBeShorterThanTheLongestHeader) {
+  std::string frames;
+  std::string expected;
+  for (int i = 0; i < 50; ++i) {
+    const std::string text(static_cast<size_t>(i % 7), static_cast<char>('a' + i % 26));
+    frames += Zstd(text) + std::string("\x50\x2a\x4d\x18\0\0\0\0", 8);
+    expected += text;
+  }
+  for (const size_t step : {size_t{1}, size_t{5}, size_t{1000}}) {
+    EXPECT_EQ(Inflate(frames, step).value(), expected) << step;
+  }
+}
+
 TEST(InflaterTest, RefusesOtherCompressionsByName) {
   EXPECT_NE(Inflate("BZh91AY&SY").status().message().find("bzip2"), absl::string_view::npos);
   EXPECT_NE(Inflate(std::string("\xfd"

@@ -14,12 +14,12 @@
 
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "base/symlinks.h"
 #include "imageservice/worker/file_metadata.h"
 
 namespace imageservice::worker {
 namespace {
 
-constexpr int kMaxSymlinks = 40;  // The kernel's limit for one path.
 constexpr uint64_t kMaxSteps = 100'000'000;
 constexpr uint64_t kBlock = 512;
 constexpr uint64_t kUsualDirectoryBytes = 4096;
@@ -35,21 +35,6 @@ int OpenBeneath(int root, const std::string& path, int flags) {
 
 bool IsWhiteout(const struct stat& found) {
   return S_ISCHR(found.st_mode) && found.st_rdev == makedev(0, 0);
-}
-
-// Puts the components of a symlink's target in front of those still to be walked, which are
-// reversed.
-void PushTarget(std::string_view target, std::vector<std::string>* pending) {
-  const auto insert_at = pending->size();
-  for (size_t begin = 0; begin < target.size();) {
-    const size_t end = std::min(target.find('/', begin), target.size());
-    const std::string_view component = target.substr(begin, end - begin);
-    if (!component.empty() && component != ".") {
-      pending->emplace_back(component);
-    }
-    begin = end + 1;
-  }
-  std::reverse(pending->begin() + static_cast<std::ptrdiff_t>(insert_at), pending->end());
 }
 
 // The mode a file is created with. Bits that give rights come last of all.
@@ -112,39 +97,13 @@ absl::StatusOr<LayerTree::Place> LayerTree::FindPlace(const std::string& path) {
 }
 
 // The path of the directory `path` without the symlinks that this layer has in it. Those lead
-// nowhere else than beneath the root: an absolute target begins there, and its parent is itself.
+// nowhere else than beneath the root.
 absl::StatusOr<std::string> LayerTree::Resolve(const std::string& path, Missing missing) {
-  std::vector<std::string> pending;  // Components still to walk, the next one last.
-  PushTarget(path, &pending);
-  std::string at = ".";
-  int symlinks = 0;
-  while (!pending.empty()) {
-    if (++steps_ > kMaxSteps) {
-      return absl::ResourceExhaustedError("the layer's paths take too long to follow");
-    }
-    const std::string component = std::move(pending.back());
-    pending.pop_back();
-    if (component == "..") {
-      at = ParentPath(at);
-      continue;
-    }
-    const std::string next = JoinPath(at, component);
-    if (next.size() > kMaxEntryPath || pending.size() > kMaxEntryDepth ||
-        static_cast<size_t>(std::ranges::count(next, '/')) >= kMaxEntryDepth) {
-      return absl::InvalidArgumentError("the path is too long without its symlinks");
-    }
-    ASSIGN_OR_RETURN(const std::string target, ResolveOne(next, missing));
-    if (target.empty()) {
-      at = next;
-      continue;
-    }
-    if (++symlinks > kMaxSymlinks) {
-      return absl::InvalidArgumentError("the path has too many symlinks");
-    }
-    PushTarget(target, &pending);
-    at = target.starts_with('/') ? "." : at;
-  }
-  return at;
+  return base::ResolveSymlinks(path, [this, missing](const std::string& next) {
+    return ++steps_ > kMaxSteps ? absl::StatusOr<std::string>(absl::ResourceExhaustedError(
+                                      "the layer's paths take too long to follow"))
+                                : ResolveOne(next, missing);
+  });
 }
 
 // One step: the target when `next` is a symlink, else nothing.

@@ -198,7 +198,8 @@ struct DeferredOperation {
     kOpaque,        // Set trusted.overlay.opaque = "y" on the directory `path`.
     kCopyMetadata,  // `path` is a directory that exists only because something is in it (now mode
                     // 0755, root): take owner, mode, xattrs and times of the same path in the
-                    // topmost lower layer that shows it as a directory; leave it if there is none.
+                    // topmost lower layer that shows it as a directory; if that shows a symlink, move
+                    // the content where it leads; else leave it.
     kHardLink,  // Make `path`, which does not exist, a hard link of the file `target`: looked for
                 // in this layer first, then in the lower layers; NOT_FOUND fails the pull. The
                 // parent of `path` exists; unless a kCopyMetadata of it follows, its times
