@@ -171,7 +171,7 @@ TEST_F(RoleTest, NobodyButTheForkerChangesTheMetadataOfFilesElsewhere) {
       const timespec times[2] = {{1, 0}, {1, 0}};
       for (const std::string& path : {other, std::string("../other")}) {
         if (fchmodat(root, path.c_str(), 04777, 0) == 0) return 1;
-        if (chmod(path.c_str(), 04777) == 0) return 2;
+        if (fchmodat(AT_FDCWD, path.c_str(), 04777, 0) == 0) return 2;
         if (fchownat(root, path.c_str(), 5, 5, 0) == 0) return 3;
         if (utimensat(root, path.c_str(), times, 0) == 0) return 4;
         if (lsetxattr(path.c_str(), "trusted.x", "y", 1, 0) == 0) return 5;
