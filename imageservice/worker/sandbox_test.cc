@@ -246,11 +246,13 @@ TEST_F(RoleTest, AVerifierKillsItsOwnChildOnly) {
 
 TEST_F(RoleTest, TheParserMayLinkAcrossItsOwnDirectoriesAndMakesNoDevices) {
   const int code = RunConfined(Role::kParser, temp_.path(), [](int root) {
+    char target[4] = {};
     const bool is_made =
         mkdirat(root, "a", 0755) == 0 && mkdirat(root, "b", 0755) == 0 &&
         openat(root, "a/f", O_WRONLY | O_CREAT, 0600) >= 0 &&
         linkat(root, "a/f", root, "b/g", 0) == 0 && mknodat(root, "whiteout", S_IFCHR, 0) == 0 &&
-        mknodat(root, "fifo", S_IFIFO, 0) == 0 &&
+        mknodat(root, "fifo", S_IFIFO, 0) == 0 && symlinkat("a", root, "s") == 0 &&
+        readlinkat(root, "s", target, sizeof(target)) == 1 &&
         mknodat(root, "device", S_IFCHR, makedev(1, 1)) != 0 &&
         mknodat(root, "disk", S_IFBLK, makedev(8, 0)) != 0 && fchownat(root, "a/f", 5, 5, 0) == 0;
     return is_made ? 0 : errno;
