@@ -296,6 +296,62 @@ TEST_F(ServerPullTest, ARegistryThatRepeatsSecretsInItsAnswersDoesNotSpreadThem)
   EXPECT_THAT(Message(outcome), HasSubstr("DENIED: not with Bearer *** and ***"));
 }
 
+TEST_F(ServerPullTest, ASecretThatAnAnswerRepeatsIsNotSpreadByHalves) {
+  // The end of what is quoted lies within the secret.
+  Serve([](const TestRequest& request) {
+    return TestResponse{.status = 403,
+                        .body = R"({"errors":[{"code":"DENIED","message":")" +
+                                std::string(180, 'x') + request.header("authorization") +
+                                R"("}]})"};
+  });
+  PullRequest request = Request();
+  request.endpoints[0].credentials.registry_token = "begin-of-it-" + std::string(300, 't');
+  const PullOutcome outcome = Pull(request);
+  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_THAT(Message(outcome), HasSubstr("xxxBearer ***"));
+  EXPECT_THAT(Message(outcome), Not(HasSubstr("begin-of-it")));
+}
+
+TEST_F(ServerPullTest, AWarningThatRepeatsALongSecretDoesNotSpreadItsBegin) {
+  Serve([this](const TestRequest& request) -> std::optional<TestResponse> {
+    TestResponse response = Honest(request);
+    response.headers.push_back("Warning: " + std::string(180, 'x') +
+                               request.header("authorization"));
+    return response;
+  });
+  PullRequest request = Request();
+  request.endpoints[0].credentials.registry_token = "begin-of-it-" + std::string(300, 't');
+  const PullOutcome outcome = Pull(request);
+  ASSERT_FALSE(outcome.warnings.empty());
+  for (const std::string& warning : outcome.warnings) {
+    EXPECT_THAT(warning, HasSubstr("xxxBearer ***"));
+    EXPECT_THAT(warning, Not(HasSubstr("begin-of-it")));
+  }
+}
+
+// A store that somebody else fills, say, asks who we are, and names a token server of its own.
+TEST_F(ServerPullTest, WhereARedirectLeadsNobodyLearnsThePassword) {
+  TestServer thief([](const TestRequest&) { return TestResponse{.body = R"({"token":"t0ken"})"}; });
+  TestServer store([&](const TestRequest&) {
+    return TestResponse{.status = 401,
+                        .headers = {"WWW-Authenticate: Bearer realm=\"" + thief.url() + "/t\"",
+                                    "WWW-Authenticate: Basic realm=x"}};
+  });
+  Serve([&](const TestRequest& request) -> std::optional<TestResponse> {
+    if (request.header("authorization").empty()) {
+      return TestResponse{.status = 401, .headers = {"WWW-Authenticate: Basic realm=x"}};
+    }
+    if (!IsBlob(request)) return std::nullopt;
+    return TestResponse{.status = 307, .headers = {"Location: " + store.url() + request.target}};
+  });
+  PullRequest request = Request();
+  request.endpoints[0].credentials = {"user", "p4ssword", "", ""};
+  const PullOutcome outcome = Pull(request);
+  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kUnauthenticated) << outcome.status;
+  EXPECT_FALSE(store.requests().empty());
+  EXPECT_TRUE(thief.requests().empty());
+}
+
 TEST_F(ServerPullTest, ARegistryTokenThatIsRefusedIsNotReplaced) {
   Serve([](const TestRequest&) {
     return TestResponse{.status = 401, .headers = {"WWW-Authenticate: Basic realm=x"}};

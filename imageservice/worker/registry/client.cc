@@ -1,6 +1,7 @@
 #include "imageservice/worker/registry/client.h"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <utility>
 
@@ -54,15 +55,18 @@ void SetField(std::vector<std::string>* fields, const std::string& line) {
 
 bool IsTemporary(int status) { return status == 429 || status >= 500; }
 
-// Foreign text in our messages: short and printable.
+// Foreign text in our messages: short and printable. What is secret in it has to be out of it
+// before, since what is left of a secret that was cut cannot be found any more.
 std::string Quote(std::string_view text) {
   std::string quoted(text.substr(0, 200));
   std::ranges::replace_if(quoted, [](char c) { return c < 0x20 || c > 0x7e; }, '?');
   return quoted;
 }
 
+using Redactor = std::function<std::string(std::string)>;
+
 // " (CODE: message)" of the registry's JSON, empty when it sent something else.
-std::string RegistryWords(HttpResponse* response) {
+std::string RegistryWords(HttpResponse* response, const Redactor& redact) {
   const absl::StatusOr<std::string> body = response->ReadAll(kMaxErrorBody);
   const absl::StatusOr<base::Json> json =
       body.ok() ? base::ParseJson(*body) : absl::StatusOr<base::Json>(body.status());
@@ -75,15 +79,15 @@ std::string RegistryWords(HttpResponse* response) {
   }
   const absl::StatusOr<std::string> code = base::JsonString(errors[0], "code");
   const absl::StatusOr<std::string> message = base::JsonString(errors[0], "message");
-  return base::StrCat(" (", code.ok() ? Quote(*code) : "", ": ",
-                      message.ok() ? Quote(*message) : "", ")");
+  return base::StrCat(" (", code.ok() ? Quote(redact(*code)) : "", ": ",
+                      message.ok() ? Quote(redact(*message)) : "", ")");
 }
 
 // `is_elsewhere`: not at the endpoint, and so somebody whose words are not for our users.
-absl::Status HttpStatus(HttpResponse* response, bool is_elsewhere) {
+absl::Status HttpStatus(HttpResponse* response, bool is_elsewhere, const Redactor& redact) {
   const int status = response->status();
   const std::string message =
-      base::StrCat("HTTP ", status, is_elsewhere ? "" : RegistryWords(response));
+      base::StrCat("HTTP ", status, is_elsewhere ? "" : RegistryWords(response, redact));
   if (status == 416) return absl::DataLossError(message);  // The blob there is shorter than it is.
   if (status == 401) return absl::UnauthenticatedError(message);
   if (status == 403) return absl::PermissionDeniedError(message);
@@ -271,7 +275,7 @@ absl::StatusOr<RegistryClient::Reply> RegistryClient::Get(const Query& query) {
     NoteResult(query.endpoint, status.ok());
     if (status.ok()) {
       for (const std::string& warning : reply->response.headers("warning")) {
-        events_.warning(Redact(query, base::StrCat(PrintableUrl(query.url), ": ", Quote(warning))));
+        events_.warning(base::StrCat(PrintableUrl(query.url), ": ", Quote(Redact(query, warning))));
       }
       return reply;
     }
@@ -300,7 +304,8 @@ absl::Status RegistryClient::CheckAnswer(Reply* reply, const Query& query) {
     return absl::OkStatus();
   }
   if (response.status() != 200) {
-    return HttpStatus(&reply->response, reply->is_elsewhere);
+    return HttpStatus(&reply->response, reply->is_elsewhere,
+                      [&](std::string text) { return Redact(query, std::move(text)); });
   }
   uint64_t length = 0;
   if (size > 0 && absl::SimpleAtoi(response.header("content-length"), &length) && length != size) {
@@ -347,7 +352,9 @@ absl::StatusOr<RegistryClient::Reply> RegistryClient::GetAuthorized(const Query&
   for (;;) {
     const std::string authorization = authenticator.Header();
     ASSIGN_OR_RETURN(Reply reply, GetFollowing(query, authorization));
-    if (reply.response.status() != 401 || is_renewed) {
+    // Only the endpoint itself may ask who we are: its credentials are nobody else's, to whom it
+    // may have sent us.
+    if (reply.response.status() != 401 || is_renewed || reply.is_elsewhere) {
       return reply;
     }
     reply.response.Finish();

@@ -122,7 +122,7 @@ class RegistryClient {
   absl::StatusOr<Reply> GetFollowing(const Query& query, const std::string& authorization);
   absl::StatusOr<Query> QueryFor(const BlobSource& source, const std::string& digest) const;
   HttpRequest RequestFor(const Query& query, const std::string& authorization) const;
-  static absl::Status CheckAnswer(Reply* reply, const Query& query);
+  absl::Status CheckAnswer(Reply* reply, const Query& query);
   absl::Status NoteContact(int endpoint, const absl::Status& status);
   std::string Redact(const Query& query, std::string text);
   std::vector<int> Order(bool Endpoint::* ability);
