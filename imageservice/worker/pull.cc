@@ -212,6 +212,7 @@ void Pull::FetchLayers() {
 
 // Streams the layer until some source's bytes are the right ones. What several sources put together
 // and is wrong comes once more from each alone, the first first: then it is known who is to blame.
+// One that lacks the layer or breaks then is passed over like one whose bytes are wrong.
 absl::Status Pull::FetchLayer(const LayerQuestion& layer) {
   const std::string what = base::StrCat("layer ", layer.digest);
   std::vector<BlobSource> sources = SourcesOf(layer);
@@ -219,7 +220,7 @@ absl::Status Pull::FetchLayer(const LayerQuestion& layer) {
     return absl::FailedPreconditionError(
         base::StrCat(what, ": no endpoint may be asked for content"));
   }
-  EndpointFailures damaged;
+  EndpointFailures failures;
   bool is_single = false;
   for (;;) {
     BlobReader::Options options;
@@ -228,25 +229,32 @@ absl::Status Pull::FetchLayer(const LayerQuestion& layer) {
     if (is_single) {
       options.sources.resize(1);
     }
-    options.wait_to_go_on = [&](const absl::Status& why) { return WaitToGoOn(layer.index, why); };
+    const bool is_passed_over = is_single && sources.size() > 1;  // If it has nothing for us.
+    if (!is_passed_over) {
+      options.wait_to_go_on = [&](const absl::Status& why) { return WaitToGoOn(layer.index, why); };
+    }
     BlobReader reader(client_.get(), &range_budget_, layer.digest, layer.size, options);
     absl::StatusOr<LayerDone> done = Stream(layer, &reader);
     if (done.ok()) {
       return Send(*std::move(done));
     }
-    if (!absl::IsDataLoss(done.status()) || reader.contributors().empty()) {
+    const bool has_come = !reader.contributors().empty();
+    const bool is_damaged = absl::IsDataLoss(done.status()) && has_come;
+    const bool is_lacking = is_single && (!has_come || absl::IsUnavailable(done.status()));
+    if (!is_damaged && !is_lacking) {
       return base::Annotate(done.status(), what);
     }
     if (reader.is_patchwork() && !is_single) {
       is_single = true;
       continue;
     }
-    const BlobSource& culprit = reader.contributors().front();
+    const BlobSource culprit = has_come ? reader.contributors().front() : sources.front();
     client_->NoteResult(culprit.endpoint, false);
-    damaged.Add(client_->Name(culprit), done.status());
+    // A reader that failed itself has named its source already.
+    failures.Add(is_damaged ? client_->Name(culprit) : "", done.status());
     std::erase(sources, culprit);
     if (sources.empty()) {
-      return base::Annotate(damaged.Combined(), what);
+      return base::Annotate(failures.Combined(), what);
     }
   }
 }

@@ -184,6 +184,33 @@ TEST_F(StallPullTest, WhatTwoEndpointsPutTogetherWronglyComesAgainFromOne) {
   ExpectImage(outcome);
 }
 
+TEST_F(StallPullTest, OneThatLacksTheLayerIsPassedOverWhenItComesAgainFromOne) {
+  // What the second and the third put together is wrong; the second alone is right.
+  std::atomic<int> asked = 0;
+  Serve([&](const TestRequest& request) -> std::optional<TestResponse> {
+    return IsBigBlob(request) ? std::optional(TestResponse{.status = 404}) : std::nullopt;
+  });
+  const auto breaking = MakeServer([&](const TestRequest& request) -> std::optional<TestResponse> {
+    if (!IsBigBlob(request) || asked++ > 1) return std::nullopt;
+    TestResponse response = Honest(request);
+    response.cut_after = 100'000;
+    return response;
+  });
+  const auto wrong = MakeServer([&](const TestRequest& request) -> std::optional<TestResponse> {
+    if (!IsBigBlob(request)) return std::nullopt;
+    TestResponse response = Honest(request);
+    response.body.back() ^= 1;
+    return response;
+  });
+  PullRequest request = Request();
+  AddEndpoint(&request, *breaking);
+  AddEndpoint(&request, *wrong);
+  const PullOutcome outcome = Pull(request);
+  EXPECT_TRUE(outcome.stalls.empty());
+  ExpectImage(outcome);
+  EXPECT_FALSE(Ranges(wrong.get()).empty());
+}
+
 // --- later
 // ----------------------------------------------------------------------------------------
 
