@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_join.h"
 #include "base/files.h"
 #include "base/status_macros.h"
@@ -13,6 +14,12 @@ namespace imageservice {
 namespace {
 
 constexpr size_t kMaxFile = 1 << 20;
+
+// "HOST/path:Tag" → "host/path:Tag".
+std::string WithHostInLowerCase(std::string_view name) {
+  const size_t host = std::min(name.find('/'), name.size());
+  return base::StrCat(absl::AsciiStrToLower(base::ToAbsl(name.substr(0, host))), name.substr(host));
+}
 
 std::string WholeName(const Reference& reference) {
   std::string name = reference.repository();
@@ -235,6 +242,10 @@ std::vector<std::string> RegistriesConfig::credential_helpers() const {
 }
 
 size_t MatchRegistryPrefix(std::string_view name, std::string_view prefix) {
+  const std::string folded_name = WithHostInLowerCase(name);
+  const std::string folded_prefix = WithHostInLowerCase(prefix);
+  name = folded_name;
+  prefix = folded_prefix;
   const auto ends = [&](size_t at) {
     return at == name.size() || name[at] == '/' || name[at] == ':' || name[at] == '@';
   };

@@ -145,6 +145,10 @@ TEST(RegistriesConfigTest, APrefixEndsAtABorder) {
   EXPECT_EQ(MatchRegistryPrefix("a.b.io.b.io/x", "*.b.io"), 11u);
   EXPECT_EQ(MatchRegistryPrefix("b.io/x", "*.b.io"), 0u);
   EXPECT_EQ(MatchRegistryPrefix("ab.io/x", "*.b.io"), 0u);
+  // A host's letters have no case: what is said of a registry holds for all its spellings.
+  EXPECT_EQ(MatchRegistryPrefix("A.io/x:T", "a.iO/x"), 6u);
+  EXPECT_EQ(MatchRegistryPrefix("A.B.io/x", "*.b.IO"), 6u);
+  EXPECT_EQ(MatchRegistryPrefix("a.io/x:T", "a.io/x:t"), 0u);
 }
 
 TEST(RegistriesConfigTest, TheDaemonsOwnListMakesHostsInsecure) {

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "imageservice/credentials.h"
 
 namespace imageservice {
 namespace {
@@ -28,15 +29,23 @@ constexpr std::string_view kSigstore[] = {"rekorPublicKeyPath", "rekorPublicKeyP
 constexpr std::string_view kSigstoreKeys[] = {"keyPath",  "keyPaths", "keyData",
                                               "keyDatas", "fulcio",   "pki"};
 
+// A scope or name with its registry as RegistryOf has it: "QUAY.io:443/x" reaches the same server
+// as "quay.io/x" and must not get round what is said of that.
+std::string Normal(std::string_view name) {
+  const size_t host = std::min(name.find('/'), name.size());
+  return base::StrCat(RegistryOf(name.substr(0, host)), name.substr(host));
+}
+
 // The names that scopes may have for a reference, the longest first.
 std::vector<std::string> ScopesOf(const Reference& reference) {
-  std::vector<std::string> scopes = {reference.str()};
-  std::string name = reference.repository();
+  std::vector<std::string> scopes = {Normal(reference.str())};
+  std::string name = Normal(reference.repository());
   for (size_t slash = name.size(); slash != std::string::npos; slash = name.rfind('/')) {
     name.resize(slash);
     scopes.push_back(name);
   }
-  std::string_view domain = reference.domain();
+  const std::string registry = RegistryOf(reference.domain());
+  std::string_view domain = registry;
   for (size_t dot = domain.find('.'); dot != std::string_view::npos; dot = domain.find('.')) {
     domain.remove_prefix(dot + 1);
     scopes.push_back(base::StrCat("*.", domain));
@@ -97,7 +106,8 @@ absl::StatusOr<SignaturePolicy> PolicyReader::Read(const base::Json& document) {
       ASSIGN_OR_RETURN(SignaturePolicy::Requirements requirements,
                        ReadRequirements(base::StrCat(where, ", scope ", Quoted(scope)), list));
       if (transport == "docker") {
-        policy_.scopes_[scope] = std::move(requirements);
+        SignaturePolicy::Requirements& all = policy_.scopes_[Normal(scope)];
+        all.insert(all.end(), requirements.begin(), requirements.end());
       }
     }
   }

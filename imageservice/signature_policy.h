@@ -27,7 +27,8 @@ class SignaturePolicy {
 
   // Whether an image may be pulled under this name. The requirements are those of the longest scope
   // that covers it: the whole reference, its repository, a namespace of it, its host, "*.domain" of
-  // a domain above the host, ""; without one, those of "default". All have to hold.
+  // a domain above the host, ""; without one, those of "default". All have to hold. Registries are
+  // compared as RegistryOf (credentials.h) has them: upper case and ":443" make no other registry.
   // PERMISSION_DENIED, whose message begins with "SignatureValidationFailed: " (the kubelet's word
   // for it), when one does not or is a demand for a signature.
   absl::Status Check(const Reference& reference) const;

@@ -70,6 +70,19 @@ TEST(SignaturePolicyTest, AScopeIsANameOrWhatContainsIt) {
   EXPECT_TRUE(Accepts(Only("docker.io/library/busybox:latest"), "busybox"));
 }
 
+TEST(SignaturePolicyTest, AnotherSpellingOfTheRegistryIsNoWayRound) {
+  for (const std::string scope : {"a.b.io", "a.b.io/team", "*.b.io", "A.b.io:443/team/app"}) {
+    const SignaturePolicy policy = Only(scope, kReject, kAccept);
+    for (const std::string name : {"a.b.io", "A.b.IO", "a.b.io:443", "A.B.io:443"}) {
+      EXPECT_FALSE(Accepts(policy, name + "/team/app:1")) << scope << " " << name;
+    }
+    EXPECT_TRUE(Accepts(policy, "a.b.io:5000/team/app:1")) << scope;
+  }
+  EXPECT_FALSE(Accepts(Only("docker.io", kReject, kAccept), "registry-1.docker.io/library/app"));
+  // Two spellings of one scope: all their requirements have to hold.
+  EXPECT_FALSE(Accepts(Only(R"(a.io": [{"type": "reject"}], "A.io)", kAccept, kAccept), "a.io/x"));
+}
+
 TEST(SignaturePolicyTest, TheLongestScopeCounts) {
   const SignaturePolicy policy = Policy(
       base::StrCat(R"({"default": )", kAccept, R"(, "transports": {"docker": {"*.io": )", kReject,
