@@ -9,6 +9,8 @@ namespace base {
 namespace {
 
 constexpr int kMaxDepth = 128;
+// A value takes up to 60 bytes where its text takes two.
+constexpr size_t kMaxValues = 2'000'000;
 
 absl::Status WrongType(std::string_view key, std::string_view wanted, const Json& value) {
   return absl::InvalidArgumentError(
@@ -28,13 +30,19 @@ absl::StatusOr<const Json*> Find(const Json& object, std::string_view key) {
 
 absl::StatusOr<Json> ParseJson(std::string_view text, DuplicateMembers duplicates) {
   bool too_deep = false;
+  size_t values = 0;
   std::string duplicate;
   std::vector<std::set<std::string>> names;  // Of each object that is open.
   try {
     const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
       too_deep = too_deep || depth > kMaxDepth;
-      if (too_deep || duplicates == DuplicateMembers::kLastWins) {
-        return !too_deep;
+      values += event == Json::parse_event_t::value || event == Json::parse_event_t::array_start ||
+                        event == Json::parse_event_t::object_start
+                    ? 1
+                    : 0;
+      const bool refused = too_deep || values > kMaxValues;
+      if (refused || duplicates == DuplicateMembers::kLastWins) {
+        return !refused;
       }
       if (event == Json::parse_event_t::object_start) {
         names.emplace_back();
@@ -51,6 +59,9 @@ absl::StatusOr<Json> ParseJson(std::string_view text, DuplicateMembers duplicate
     Json value = Json::parse(text.begin(), text.end(), watch);
     if (too_deep) {
       return absl::InvalidArgumentError("JSON nested too deeply");
+    }
+    if (values > kMaxValues) {
+      return absl::InvalidArgumentError(StrCat("JSON of more than ", kMaxValues, " values"));
     }
     if (!duplicate.empty()) {
       return absl::InvalidArgumentError(duplicate);

@@ -20,7 +20,8 @@ using OrderedJson = nlohmann::ordered_json;
 enum class DuplicateMembers { kLastWins, kRefuse };
 
 // The document in `text`; INVALID_ARGUMENT with the position for anything else, for nesting deeper
-// than 128 levels, for text that is not UTF-8, and for duplicates that are refused.
+// than 128 levels, for more than two million values (what a document takes in memory is many times
+// its text), for text that is not UTF-8, and for duplicates that are refused.
 absl::StatusOr<Json> ParseJson(std::string_view text,
                                DuplicateMembers duplicates = DuplicateMembers::kLastWins);
 

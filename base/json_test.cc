@@ -38,6 +38,19 @@ TEST(JsonTest, DumpNeverThrowsOnForeignBytes) {
   EXPECT_EQ(DumpJson(Json("\xff")), "\"\xef\xbf\xbd\"");
 }
 
+TEST(JsonTest, ValuesAreLimited) {
+  std::string text = "[";
+  for (int i = 0; i < 1'999'999; ++i) text += "0,";  // With the array itself two million.
+  text.back() = ']';
+  EXPECT_TRUE(ParseJson(text).ok());
+  text.back() = ',';
+  for (const std::string last : {"0]", "[]]", "{}]"}) {
+    const absl::Status status = ParseJson(text + last).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << last;
+    EXPECT_EQ(status.message(), "JSON of more than 2000000 values");
+  }
+}
+
 TEST(JsonTest, DuplicateMembersCanBeRefused) {
   const std::string_view twice = R"([{"a": {"b": 1}}, {"a": 1, "b": {"a": 2}, "a": 3}])";
   EXPECT_TRUE(ParseJson(twice).ok());

@@ -137,7 +137,7 @@ absl::Status PullSession::Converse(const base::Context& ctx, base::Subprocess* p
   while (status.ok() && !(worker_done_ && committed_ == layers_.size())) {
     status = ReceiveAll(ctx);
     if (status.ok()) {
-      status = CommitLayers();
+      status = CommitLayers(ctx);
     }
     if (status.ok()) {
       status = AnswerWaiting(ctx);
@@ -381,11 +381,11 @@ absl::Status PullSession::AnswerWaiting(const base::Context& ctx) {
       RETURN_IF_ERROR(Answer(ctx, layer));
     }
   }
-  return CommitLayers();
+  return CommitLayers(ctx);
 }
 
 // From the bottom up, since a layer's last steps look at the ones below it.
-absl::Status PullSession::CommitLayers() {
+absl::Status PullSession::CommitLayers(const base::Context& ctx) {
   const auto begin = std::chrono::steady_clock::now();
   while (committed_ < layers_.size()) {
     const Layer& layer = layers_[committed_];
@@ -393,7 +393,7 @@ absl::Status PullSession::CommitLayers() {
       if (!layer.done.has_value()) {
         break;
       }
-      RETURN_IF_ERROR(base::Annotate(CommitLayer(layer),
+      RETURN_IF_ERROR(base::Annotate(CommitLayer(ctx, layer),
                                      base::StrCat("layer sha256:", layer.question.diff_id)));
     }
     ++committed_;
@@ -403,13 +403,13 @@ absl::Status PullSession::CommitLayers() {
   return absl::OkStatus();
 }
 
-absl::Status PullSession::CommitLayer(const Layer& layer) {
+absl::Status PullSession::CommitLayer(const base::Context& ctx, const Layer& layer) {
   std::vector<std::string> lower;
   for (size_t below = committed_; below > 0; --below) {
     lower.push_back(environment_.layers->PathOf(layers_[below - 1].question.chain_id));
   }
   const std::string directory = FinishedPath(layer.question.index);
-  RETURN_IF_ERROR(ApplyDeferred(directory, lower, layer.done->deferred));
+  RETURN_IF_ERROR(ApplyDeferred(ctx, directory, lower, layer.done->deferred));
   LayerInfo info;
   info.chain_id = layer.question.chain_id;
   info.parent = layer.question.parent;

@@ -118,8 +118,8 @@ class PullSession {
   absl::Status OnDone(const worker::Done& done);
   absl::Status AnswerWaiting(const base::Context& ctx);
   absl::Status Answer(const base::Context& ctx, const Layer& layer);
-  absl::Status CommitLayers();
-  absl::Status CommitLayer(const Layer& layer);
+  absl::Status CommitLayers(const base::Context& ctx);
+  absl::Status CommitLayer(const base::Context& ctx, const Layer& layer);
   absl::StatusOr<ImagePtr> CommitImage();
   void CleanUp();
   void ReportLayers();

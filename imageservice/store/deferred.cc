@@ -307,7 +307,8 @@ absl::Status ApplyOne(const worker::DeferredOperation& operation, Operations* la
 
 }  // namespace
 
-absl::Status ApplyDeferred(const std::string& directory, const std::vector<std::string>& lower,
+absl::Status ApplyDeferred(const base::Context& ctx, const std::string& directory,
+                           const std::vector<std::string>& lower,
                            const std::vector<worker::DeferredOperation>& operations) {
   if (operations.empty()) {
     return absl::OkStatus();
@@ -317,6 +318,7 @@ absl::Status ApplyDeferred(const std::string& directory, const std::vector<std::
   // Opaque marks first: the others ask what they hide.
   for (const bool opaque : {true, false}) {
     for (const worker::DeferredOperation& operation : operations) {
+      RETURN_IF_ERROR(ctx.Check());
       if ((operation.kind == Kind::kOpaque) == opaque) {
         RETURN_IF_ERROR(ApplyOne(operation, &layer));
       }

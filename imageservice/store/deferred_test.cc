@@ -7,6 +7,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -71,7 +72,10 @@ class DeferredTest : public ::testing::Test {
     return size < 0 ? "absent" : std::string(value, static_cast<size_t>(size));
   }
   absl::Status Apply(const std::vector<DeferredOperation>& operations) {
-    return ApplyDeferred(directory_ / "2", {directory_ / "1", directory_ / "0"}, operations);
+    return Apply(base::Context(), operations);
+  }
+  absl::Status Apply(const base::Context& ctx, const std::vector<DeferredOperation>& operations) {
+    return ApplyDeferred(ctx, directory_ / "2", {directory_ / "1", directory_ / "0"}, operations);
   }
 
   testing::TempDirectory directory_;
@@ -306,6 +310,16 @@ TEST_F(DeferredTest, HardLinksFindTheirTargetThroughLowerSymlinks) {
   ASSERT_EQ(symlink("usr/bin", (directory_ / "1/bin").c_str()), 0);
   ASSERT_TRUE(Apply({Link("alias", "bin/tool")}).ok());
   EXPECT_EQ(Stat("2/alias").st_ino, Stat("0/usr/bin/tool").st_ino);
+}
+
+TEST_F(DeferredTest, TheContextsEndEndsTheWork) {
+  File("2/x", "x");
+  const auto cancellation = std::make_shared<base::Cancellation>();
+  const base::Context ctx(absl::InfiniteFuture(), cancellation);
+  ASSERT_TRUE(Apply(ctx, {Link("a", "x")}).ok());
+  cancellation->Cancel();
+  EXPECT_TRUE(absl::IsCancelled(Apply(ctx, {Link("b", "x")})));
+  EXPECT_FALSE(base::Exists(directory_ / "2/b"));
 }
 
 TEST_F(DeferredTest, ParentsOutsideAreRefused) {

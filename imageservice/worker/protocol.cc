@@ -89,6 +89,9 @@ absl::StatusOr<Token> ParseToken(const Json& json) {
   Token token;
   ASSIGN_OR_RETURN(token.endpoint, JsonIndex(json, "endpoint"));
   ASSIGN_OR_RETURN(token.token, JsonString(json, "token"));
+  if (token.token.size() > kMaxTokenBytes) {
+    return absl::InvalidArgumentError("a token too long");
+  }
   ASSIGN_OR_RETURN(token.expires_at, JsonInt(json, "expires_at"));
   return token;
 }

@@ -7,23 +7,21 @@
 //
 // Conversation:
 //
-//   daemon → worker   request            once, first
-//   worker → daemon   progress, token, warning          any number, any time
-//   worker → daemon   resolved           once, when manifest and config are known and verified
-//   worker → daemon   layer              after `resolved`: one question per layer, bottom layer
-//   first daemon → worker   answer             per question, in any order: have, wait or fetch;
-//   `wait` is
-//                                        followed by a second answer, have or fetch
-//   worker → daemon   layer_done         for every layer answered `fetch`, in any order
-//   worker → daemon   stalled            when no endpoint has the rest of a layer for now; nothing
-//   is
-//                                        sent then until
-//   daemon → worker   resume             try again where it stopped
-//   worker → daemon   done | error       last; then the worker exits
+//   daemon → worker   request         once, first
+//   worker → daemon   progress, token, warning   any number, any time
+//   worker → daemon   resolved        once, when manifest and config are known and verified
+//   worker → daemon   layer           after `resolved`: a question per layer, bottom layer first
+//   daemon → worker   answer          per question, in any order: have, wait or fetch; `wait` is
+//                                     followed by a second answer, have or fetch
+//   worker → daemon   layer_done      for every layer answered `fetch`, in any order
+//   worker → daemon   stalled         when no endpoint has the rest of a layer for now; nothing
+//                                     is sent then until
+//   daemon → worker   resume          try again where it stopped
+//   worker → daemon   done | error    last; then the worker exits
 //
-// EOF ends the worker at once; cancelling a pull is killing the worker. Parsers that the worker
-// forked die with it. All its processes share one flock(2) on the staging directory: the lock is
-// free once the last of them is gone, and only then may the directory be swept.
+// EOF ends the worker at once; cancelling a pull is killing the worker. All its processes die with
+// it. All but the parsers share one flock(2) on the staging directory: the lock is free once the
+// last of them is gone, and only then may the directory be swept.
 //
 // Who talks to registries says that a layer is done, but what is in it the daemon takes from the
 // layer's verifier alone, a process without a network: when `layer_done` arrives, the verdict on
@@ -61,7 +59,8 @@ inline constexpr size_t kMaxFrameBytes = 64
                                          << 20;  // A few documents of 4 MiB, escaped, and change.
 inline constexpr size_t kMaxManifestBytes = 4 << 20;  // Also an index's (OCI distribution-spec).
 inline constexpr size_t kMaxConfigBytes = 4 << 20;
-inline constexpr size_t kMaxLayers = 500;  // What one overlay mount can take.
+inline constexpr size_t kMaxLayers = 500;           // What one overlay mount can take.
+inline constexpr size_t kMaxTokenBytes = 64 << 10;  // The daemon keeps some hundred of them.
 
 // --- daemon → worker
 // ------------------------------------------------------------------------------
@@ -105,8 +104,8 @@ struct Limits {
   uint64_t max_layer_bytes = uint64_t{64} << 30;  // Of one layer's uncompressed archive.
   uint64_t max_layer_entries = 4'000'000;
   // Of one layer beyond its first GiB; 0: any. gzip cannot reach 1033:1, so that the default stops
-  // no honest layer of gzip, however many zeros it has; for zstd, which goes far beyond, it makes of
-  // a blob of 1 MB at most 2.2 GB.
+  // no honest layer of gzip, however many zeros it has; for zstd, which goes far beyond, it makes
+  // of a blob of 1 MB at most 2.2 GB.
   uint64_t max_compression_ratio = 1100;
   int max_parallel_layers = 3;
   int max_parallel_ranges = 4;  // Of one large blob from one endpoint that is slower than we are.
@@ -198,13 +197,13 @@ struct DeferredOperation {
     kOpaque,        // Set trusted.overlay.opaque = "y" on the directory `path`.
     kCopyMetadata,  // `path` is a directory that exists only because something is in it (now mode
                     // 0755, root): take owner, mode, xattrs and times of the same path in the
-                    // topmost lower layer that shows it as a directory; if that shows a symlink, move
-                    // the content where it leads; else leave it.
+                    // topmost lower layer that shows it as a directory; if that shows a symlink,
+                    // move the content where it leads; else leave it.
     kHardLink,  // Make `path`, which does not exist, a hard link of the file `target`: looked for
                 // in this layer first, then in the lower layers; NOT_FOUND fails the pull. The
                 // parent of `path` exists; unless a kCopyMetadata of it follows, its times
                 // are already right and have to be kept.
-    kNode,      // Make `path`, which does not exist, the device `node`. Of its parent holds the same.
+    kNode,  // Make `path`, which does not exist, the device `node`. Of its parent holds the same.
   };
   // A device, with what an archive may say of it. The same time is its atime and mtime.
   struct Node {
@@ -232,8 +231,8 @@ struct LayerDone {
 // each that is left could be had from no endpoint, one of which failed in a way that may pass.
 // Nothing follows before `resume`; answers to questions are taken, but what they ask for waits too.
 // After `resume` every endpoint is tried anew, from the offset reached; `stalled` may come again.
-// The status is as Failed's, and UNAVAILABLE; it names every endpoint. While other layers still come
-// in, a layer that nobody has is tried again by itself after 5 s, 10 s, … 60 s. Manifests and
+// The status is as Failed's, and UNAVAILABLE; it names every endpoint. While other layers still
+// come in, a layer that nobody has is tried again by itself after 5 s, 10 s, … 60 s. Manifests and
 // configs do not stall: their errors are final.
 struct Stalled {
   absl::Status status;

@@ -95,6 +95,11 @@ TEST(ProtocolTest, WorkerMessagesSurviveTheirWay) {
   }
 }
 
+TEST(ProtocolTest, TokensAreLimited) {
+  EXPECT_TRUE(ParseWorkerMessage(Encode(Token{0, std::string(kMaxTokenBytes, 't'), 1})).ok());
+  EXPECT_FALSE(ParseWorkerMessage(Encode(Token{0, std::string(kMaxTokenBytes + 1, 't'), 1})).ok());
+}
+
 TEST(ProtocolTest, DeferredDevicesAreKept) {
   UnpackedLayer layer;
   DeferredOperation operation = {.kind = DeferredOperation::Kind::kNode, .path = "dev/sda"};

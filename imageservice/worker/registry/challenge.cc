@@ -6,13 +6,13 @@
 #include "base/json.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "imageservice/worker/protocol.h"
 
 namespace imageservice::worker {
 namespace {
 
 constexpr int64_t kShortestLifetime = 60;  // Docker token specification: also when none is given.
 constexpr int64_t kLongestLifetime = 30 * 24 * 3600;
-constexpr size_t kLongestToken = 64 << 10;
 
 bool IsTokenChar(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
@@ -97,7 +97,7 @@ std::vector<Challenge> ParseChallenges(std::string_view header) {
 }
 
 bool IsHeaderToken(std::string_view token) {
-  return !token.empty() && token.size() <= kLongestToken &&
+  return !token.empty() && token.size() <= kMaxTokenBytes &&
          std::ranges::all_of(token, [](char c) { return c > 0x20 && c < 0x7f; });
 }
 
