@@ -16,8 +16,9 @@ struct Lanes {
   base::Lane runtime{"runtime", 64, 4096};
   // ExecSync, mostly asleep in poll.
   base::Lane exec{"exec", 256, 4096};
-  // PullImage, waiting for its worker.
-  base::Lane pull{"pull", 16, 1024};
+  // PullImage: callers that wait, many of them for the same pull. How many pulls run is for the
+  // image service to say.
+  base::Lane pull{"pull", 256, 1024};
 
   std::array<const base::Lane*, 4> All() const { return {&sandbox, &runtime, &exec, &pull}; }
 };

@@ -29,11 +29,12 @@ void Event::Clear() {
   (void)!read(fd_.get(), &count, sizeof(count));
 }
 
-absl::Status Event::WaitForAny(const base::Context& ctx,
-                               std::initializer_list<const Event*> events) {
+absl::Status Event::WaitForAny(const base::Context& ctx, std::initializer_list<const Event*> events,
+                               int fd) {
   for (;;) {
     int timeout = ctx.PollTimeout();
-    std::vector<pollfd> entries = {{.fd = ctx.cancel_fd(), .events = POLLIN, .revents = 0}};
+    std::vector<pollfd> entries = {{.fd = fd, .events = POLLIN, .revents = 0},
+                                   {.fd = ctx.cancel_fd(), .events = POLLIN, .revents = 0}};
     for (const Event* event : events) {
       if (event->set_.load()) {
         return absl::OkStatus();
@@ -47,7 +48,9 @@ absl::Status Event::WaitForAny(const base::Context& ctx,
     if (!status.ok()) {
       return status;
     }
-    poll(entries.data(), entries.size(), timeout);
+    if (poll(entries.data(), entries.size(), timeout) > 0 && entries[0].revents != 0) {
+      return absl::OkStatus();
+    }
   }
 }
 

@@ -26,9 +26,9 @@ class Event {
 
   // OK once the event is set, else the context's DEADLINE_EXCEEDED or CANCELLED.
   absl::Status Wait(const base::Context& ctx) const { return WaitForAny(ctx, {this}); }
-  // The same for the first of several.
+  // The same for the first of several, or for `fd`, unless it is -1, to become readable.
   static absl::Status WaitForAny(const base::Context& ctx,
-                                 std::initializer_list<const Event*> events);
+                                 std::initializer_list<const Event*> events, int fd = -1);
 
  private:
   std::atomic<bool> set_ = false;

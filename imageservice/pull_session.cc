@@ -30,6 +30,7 @@ using Claim = LayerStore::Claim;
 constexpr absl::Duration kSendTimeout = absl::Seconds(30);
 // From the closing of its socket to its death.
 constexpr absl::Duration kExitTimeout = absl::Seconds(5);
+constexpr int kMaxWarnings = 20;  // In the log, of one pull.
 
 worker::LayerDecision DecisionFor(Claim claim) {
   switch (claim) {
@@ -235,7 +236,7 @@ absl::Status PullSession::Handle(const base::Context& ctx, worker::WorkerMessage
         } else if constexpr (std::is_same_v<Body, worker::Token>) {
           return OnToken(body);
         } else if constexpr (std::is_same_v<Body, worker::Warning>) {
-          base::LogWarning("pull ", plan_.reference, ": ", body.message);
+          OnWarning(body.message);
           return absl::OkStatus();
         } else if constexpr (std::is_same_v<Body, worker::Resolved>) {
           return OnResolved(std::move(body));
@@ -253,6 +254,15 @@ absl::Status PullSession::Handle(const base::Context& ctx, worker::WorkerMessage
         }
       },
       std::move(message));
+}
+
+// The words are a registry's: not too many of them.
+void PullSession::OnWarning(const std::string& message) {
+  if (++warnings_ <= kMaxWarnings) {
+    base::LogWarning("pull ", plan_.reference, ": ", message);
+  } else if (warnings_ == kMaxWarnings + 1) {
+    base::LogWarning("pull ", plan_.reference, ": further warnings are not shown");
+  }
 }
 
 absl::Status PullSession::OnToken(const worker::Token& token) {
@@ -342,7 +352,7 @@ absl::Status PullSession::OnStalled(const base::Context& ctx, const absl::Status
   environment_.layers->OfferClaims(owner_, &wanted);
   progress_.stalled = true;
   hooks_.report(progress_);
-  const absl::Status verdict = hooks_.stalled(ctx, why, wanted);
+  const absl::Status verdict = hooks_.stalled(ctx, why, wanted, channel_->fd());
   environment_.layers->WithdrawOffer(owner_);
   worker_failed_ = !verdict.ok();  // Its words are complete.
   RETURN_IF_ERROR(verdict);

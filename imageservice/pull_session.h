@@ -53,8 +53,10 @@ struct PullHooks {
   // Hears of every change of the progress.
   std::function<void(const PullProgress&)> report;
   // No endpoint has the rest for now; `why` is the error for those who wait. Blocks until the pull
-  // is to go on (OK) or to end (an error). `wanted` is set when another pull wants its layers.
-  std::function<absl::Status(const base::Context&, const absl::Status& why, const Event& wanted)>
+  // is to go on (OK) or to end (an error). `wanted` is set when another pull wants its layers;
+  // `worker` becomes readable when the worker ends.
+  std::function<absl::Status(const base::Context&, const absl::Status& why, const Event& wanted,
+                             int worker)>
       stalled;
 };
 
@@ -110,6 +112,7 @@ class PullSession {
   void NoteProgress() { progressed_ = std::chrono::steady_clock::now(); }
   absl::Duration TimeLeftForProgress() const;
   absl::Status Handle(const base::Context& ctx, worker::WorkerMessage message);
+  void OnWarning(const std::string& message);
   absl::Status OnToken(const worker::Token& token);
   absl::Status OnResolved(worker::Resolved resolved);
   absl::Status OnQuestion(const base::Context& ctx, worker::LayerQuestion question);
@@ -138,6 +141,7 @@ class PullSession {
   ResolvedImage image_;
   std::vector<Layer> layers_;
   size_t committed_ = 0;  // So many layers from the bottom on are in the store.
+  int warnings_ = 0;
   bool worker_done_ = false;
   bool worker_failed_ = false;  // It said why.
   bool worker_lost_ = false;    // Its socket has ended or makes no sense.

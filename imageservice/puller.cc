@@ -160,8 +160,8 @@ absl::StatusOr<ImagePtr> Puller::RunSession(const base::Context& ctx, const Runn
   PullHooks hooks;
   hooks.report = [&](const PullProgress& progress) { Report(pull, progress); };
   hooks.stalled = [&](const base::Context& session_ctx, const absl::Status& why,
-                      const Event& wanted) {
-    return StandStill(session_ctx, pull, why, wanted, &has_slot);
+                      const Event& wanted, int worker) {
+    return StandStill(session_ctx, pull, why, wanted, worker, &has_slot);
   };
   PullSession session(environment_, std::move(plan), std::move(hooks));
   absl::StatusOr<ImagePtr> image = session.Run(ctx);
@@ -194,7 +194,8 @@ void Puller::Report(const RunningPtr& pull, const PullProgress& progress) {
 
 // Tells those who wait and waits itself: for somebody who asks again, with a slot of its own then.
 absl::Status Puller::StandStill(const base::Context& ctx, const RunningPtr& pull,
-                                const absl::Status& why, const Event& wanted, bool* has_slot) {
+                                const absl::Status& why, const Event& wanted, int worker,
+                                bool* has_slot) {
   {
     base::MutexLock lock(&mutex_);
     const auto found = joinable_.find(pull->key);
@@ -212,7 +213,7 @@ absl::Status Puller::StandStill(const base::Context& ctx, const RunningPtr& pull
   *has_slot = false;
   base::LogWarning("the pull stands still, to go on when it is asked for again: ",
                    base::ToStd(why.message()));
-  Event::WaitForAny(ctx.WithTimeout(environment_.stalled_timeout), {&pull->go_on, &wanted})
+  Event::WaitForAny(ctx.WithTimeout(environment_.stalled_timeout), {&pull->go_on, &wanted}, worker)
       .IgnoreError();
   {
     base::MutexLock lock(&mutex_);

@@ -83,7 +83,7 @@ class Puller {
                                       PullPlan plan);
   void Report(const RunningPtr& pull, const PullProgress& progress);
   absl::Status StandStill(const base::Context& ctx, const RunningPtr& pull, const absl::Status& why,
-                          const Event& wanted, bool* has_slot);
+                          const Event& wanted, int worker, bool* has_slot);
   void Finish(const RunningPtr& pull, absl::StatusOr<ImagePtr> result);
   void Forget(const RunningPtr& pull) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -53,6 +53,12 @@ TEST_F(PullerStallTest, AfterAWhileItIsGivenUpAndLeavesNothing) {
   ExpectNothingLeft();
 }
 
+TEST_F(PullerStallTest, AWorkerThatDiesMeanwhileDoesNotFailTheNextPull) {
+  EXPECT_FALSE(Pull("q.io/a:ab.stall-die").ok());
+  EXPECT_TRUE(Eventually([&] { return puller_->Progress().empty(); }));
+  EXPECT_TRUE(Pull("q.io/a:ab.ok").ok());
+}
+
 TEST_F(PullerStallTest, ItGivesItsLayersToAnotherPullThatWantsThem) {
   EXPECT_FALSE(Pull("q.io/a:ab.stall").ok());
   EXPECT_TRUE(Pull("q.io/b:ab.ok").ok());

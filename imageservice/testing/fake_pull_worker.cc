@@ -136,6 +136,9 @@ class FakeWorker {
   // Stands still once, until the daemon says to go on.
   absl::Status Stall() {
     RETURN_IF_ERROR(Send(Stalled{absl::UnavailableError("pull it: HTTP 503")}));
+    if (behaviour_ == "stall-die") {
+      std::abort();
+    }
     ASSIGN_OR_RETURN(const DaemonMessage message, Receive());
     Note("resumed");
     return std::get_if<Resume>(&message) != nullptr ? absl::OkStatus()
@@ -147,7 +150,7 @@ class FakeWorker {
       PassGate();
       RETURN_IF_ERROR(Stall());
     }
-    if (behaviour_ == "stall" && index + 1 == letters_.size()) {
+    if (behaviour_.starts_with("stall") && index + 1 == letters_.size()) {
       RETURN_IF_ERROR(Stall());
     }
     const std::string name = base::StrCat(index + 1);

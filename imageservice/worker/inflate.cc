@@ -62,8 +62,9 @@ class Gzip : public Inflater::Codec {
   }
 
  private:
-  // After a member comes another member, zeros or the end; after zeros only zeros.
-  enum class Position { kInMember, kAfterMember, kInPadding };
+  // After a member comes another member or the end, or what is none (padding, a signature): that is
+  // passed over with all that follows, as gzip and unpigz do. What counts is the archive's digest.
+  enum class Position { kInMember, kAfterMember, kTrailing };
 
   absl::Status Inflate() {
     state_.next_out = output_.data();
@@ -91,14 +92,10 @@ class Gzip : public Inflater::Codec {
   }
 
   absl::Status Skip() {
-    if (*state_.next_in == 0) {
-      position_ = Position::kInPadding;
-      ++state_.next_in;
-      --state_.avail_in;
+    if (*state_.next_in != 0x1f || position_ == Position::kTrailing) {
+      position_ = Position::kTrailing;
+      state_.avail_in = 0;
       return absl::OkStatus();
-    }
-    if (*state_.next_in != 0x1f || position_ == Position::kInPadding) {
-      return absl::InvalidArgumentError("garbage after the gzip stream");
     }
     isal_inflate_reset(&state_);
     state_.crc_flag = ISAL_GZIP;

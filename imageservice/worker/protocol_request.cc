@@ -3,6 +3,7 @@
 #include <iterator>
 #include <variant>
 
+#include "absl/strings/escaping.h"
 #include "imageservice/worker/protocol.h"
 #include "imageservice/worker/protocol_codec.h"
 
@@ -12,6 +13,16 @@ namespace {
 using namespace codec;  // NOLINT: two halves of one codec.
 
 // --- the request ------------------------------------------------------------------------------
+
+// Names and passwords may be any bytes, and JSON is UTF-8: they go as base64.
+absl::StatusOr<std::string> JsonBytes(const Json& json, std::string_view key) {
+  ASSIGN_OR_RETURN(const std::string escaped, JsonString(json, key));
+  std::string bytes;
+  if (!absl::Base64Unescape(escaped, &bytes)) {
+    return absl::InvalidArgumentError(base::StrCat("\"", key, "\" is not base64"));
+  }
+  return bytes;
+}
 
 Json ToJson(const Endpoint& endpoint) {
   const Credentials& credentials = endpoint.credentials;
@@ -26,8 +37,8 @@ Json ToJson(const Endpoint& endpoint) {
           {"ca_pem", endpoint.ca_pem},
           {"client_certificate_pem", endpoint.client_certificate_pem},
           {"client_key_pem", endpoint.client_key_pem},
-          {"username", credentials.username},
-          {"password", credentials.password},
+          {"username", absl::Base64Escape(credentials.username)},
+          {"password", absl::Base64Escape(credentials.password)},
           {"identity_token", credentials.identity_token},
           {"registry_token", credentials.registry_token},
           {"bearer_token", endpoint.bearer_token}};
@@ -46,8 +57,8 @@ absl::StatusOr<Endpoint> ParseEndpoint(const Json& json) {
   ASSIGN_OR_RETURN(endpoint.ca_pem, JsonString(json, "ca_pem"));
   ASSIGN_OR_RETURN(endpoint.client_certificate_pem, JsonString(json, "client_certificate_pem"));
   ASSIGN_OR_RETURN(endpoint.client_key_pem, JsonString(json, "client_key_pem"));
-  ASSIGN_OR_RETURN(endpoint.credentials.username, JsonString(json, "username"));
-  ASSIGN_OR_RETURN(endpoint.credentials.password, JsonString(json, "password"));
+  ASSIGN_OR_RETURN(endpoint.credentials.username, JsonBytes(json, "username"));
+  ASSIGN_OR_RETURN(endpoint.credentials.password, JsonBytes(json, "password"));
   ASSIGN_OR_RETURN(endpoint.credentials.identity_token, JsonString(json, "identity_token"));
   ASSIGN_OR_RETURN(endpoint.credentials.registry_token, JsonString(json, "registry_token"));
   ASSIGN_OR_RETURN(endpoint.bearer_token, JsonString(json, "bearer_token"));

@@ -36,7 +36,7 @@ TEST(ProtocolTest, RequestsSurviveTheirWay) {
                                .ca_pem = "CA",
                                .client_certificate_pem = "CERT",
                                .client_key_pem = "KEY",
-                               .credentials = {"user", "pass\"word", "identity", "registry"},
+                               .credentials = {"user", "pass\"w\xf6rd", "identity", "registry"},
                                .bearer_token = "cached"});
   request.platform = {"linux", "arm64", "v8"};
   request.limits = {.max_layer_bytes = 12,
@@ -51,7 +51,7 @@ TEST(ProtocolTest, RequestsSurviveTheirWay) {
   ASSERT_TRUE(message.ok()) << message.status();
   const PullRequest& read = std::get<PullRequest>(*message);
   EXPECT_EQ(Encode(DaemonMessage(read)), Encode(DaemonMessage(request)));
-  EXPECT_EQ(read.endpoints[0].credentials.password, "pass\"word");
+  EXPECT_EQ(read.endpoints[0].credentials.password, "pass\"w\xf6rd");
   EXPECT_EQ(read.endpoints[0].headers, request.endpoints[0].headers);
   EXPECT_FALSE(read.endpoints[0].can_resolve);
   EXPECT_EQ(read.limits.max_layer_bytes, 12u);

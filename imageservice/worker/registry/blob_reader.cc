@@ -164,7 +164,8 @@ absl::Status BlobReader::MoveOn() {
 void BlobReader::HandleBreak(const absl::Status& why, bool has_stalled) {
   Close();
   const bool has_others = HasOthers();
-  if (bytes_since_break_ >= kProgressBytes || absl::Now() - broke_at_ >= kLongSinceBreak) {
+  const bool is_long_ago = absl::Now() - broke_at_ >= kLongSinceBreak;
+  if (bytes_since_break_ >= kProgressBytes || (is_long_ago && bytes_since_break_ > 0)) {
     vain_breaks_ = 0;
   }
   const int limit = has_others ? 1 : kMaxVainBreaks;
