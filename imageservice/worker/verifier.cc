@@ -55,10 +55,10 @@ class Verifier {
     RETURN_IF_ERROR(PassArchive());
     archive_.Reset();
     RETURN_IF_ERROR(CollectWords());
-    ASSIGN_OR_RETURN(const bool has_succeeded, AwaitParsersDeath());
+    ASSIGN_OR_RETURN(const int exit_code, AwaitParsersDeath());
     timer_.Charge(&unpack_);
-    if (!has_succeeded) {
-      return ParsersError();
+    if (exit_code != 0 || has_given_up_) {
+      return ParsersError(exit_code);
     }
     const std::string digest = hasher_.Finish();
     ASSIGN_OR_RETURN(const std::string diff_id, Sha256Part(digest));
@@ -173,8 +173,9 @@ class Verifier {
     }
   }
 
-  // The parser closes its pipe by dying, unless it is not what it should be.
-  absl::StatusOr<bool> AwaitParsersDeath() {
+  // The parser closes its pipe by dying, unless it is not what it should be. Its exit code; -1 when
+  // a signal ended it.
+  absl::StatusOr<int> AwaitParsersDeath() {
     kill(parser_, SIGKILL);
     siginfo_t end = {};
     while (waitid(P_PID, static_cast<id_t>(parser_), &end, WEXITED) != 0) {
@@ -182,12 +183,12 @@ class Verifier {
         return base::ErrnoStatus(errno, "wait for the parser");
       }
     }
-    return end.si_code == CLD_EXITED && end.si_status == 0 && !has_given_up_;
+    return end.si_code == CLD_EXITED ? end.si_status : -1;
   }
 
-  absl::StatusOr<std::string> ParsersError() {
+  absl::StatusOr<std::string> ParsersError(int exit_code) {
     std::string error(words_bytes_, '\0');
-    if (error.empty() || error.size() > kMaxErrorBytes ||
+    if (exit_code != 1 || error.empty() || error.size() > kMaxErrorBytes ||
         pread(words_.get(), error.data(), error.size(), 0) != static_cast<ssize_t>(error.size())) {
       return absl::InternalError("the archive's parser died");
     }
