@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -107,12 +108,12 @@ class Operations {
   // For a folder that no entry of the archive names. If the lower layers have a symlink there, its
   // content belongs where that leads, else it takes over the lower folder's metadata.
   absl::Status Imply(const std::string& path);
-  absl::Status Link(const std::string& path, const std::string& target) const;
+  absl::Status Link(const std::string& path, const std::string& target);
   absl::Status MakeNode(const std::string& path, const worker::DeferredOperation::Node& node) const;
 
  private:
   // Where `path` is after what Relocate has moved.
-  std::string Moved(const std::string& path) const;
+  absl::StatusOr<std::string> Moved(const std::string& path);
   absl::Status ImplyAt(const std::string& path);
   absl::Status InheritMetadata(const std::string& path, int lower_root) const;
   absl::Status Relocate(const std::string& path);
@@ -124,7 +125,7 @@ class Operations {
 };
 
 absl::Status Operations::Imply(const std::string& path) {
-  const std::string moved = Moved(path);
+  ASSIGN_OR_RETURN(const std::string moved, Moved(path));
   return moved != path && merged_.contains(moved) ? absl::OkStatus() : ImplyAt(moved);
 }
 
@@ -134,13 +135,13 @@ absl::Status Operations::ImplyAt(const std::string& path) {
     return absl::OkStatus();
   }
   struct stat info = {};
-  const absl::StatusOr<UniqueFd> root = view_.FindBelow(path, &info);
+  const absl::StatusOr<int> root = view_.FindBelow(path, &info);
   if (absl::IsNotFound(root.status())) {
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(root.status());
   if (S_ISDIR(info.st_mode)) {
-    return InheritMetadata(path, root->get());
+    return InheritMetadata(path, *root);
   }
   return S_ISLNK(info.st_mode) ? Relocate(path) : absl::OkStatus();
 }
@@ -151,7 +152,7 @@ absl::Status Operations::InheritMetadata(const std::string& path, int lower_root
   return CopyMetadata(from.get(), to.get(), path);
 }
 
-absl::Status Operations::Link(const std::string& path, const std::string& asked_target) const {
+absl::Status Operations::Link(const std::string& path, const std::string& asked_target) {
   // The parser has followed this layer's symlinks, but it knows no lower ones.
   const auto [asked_parent, asked_name] = SplitLast(asked_target);
   ASSIGN_OR_RETURN(const std::string real_parent, view_.Resolve(asked_parent, ""));
@@ -160,13 +161,11 @@ absl::Status Operations::Link(const std::string& path, const std::string& asked_
       asked.kind == Sight::Kind::kShown ? asked_target : JoinPath(real_parent, asked_name);
   ASSIGN_OR_RETURN(Sight sight, view_.Look(target));
   int source_root = view_.root();
-  UniqueFd lower;
   if (sight.kind != Sight::Kind::kShown) {
     if (sight.kind == Sight::Kind::kHidden) {
       return absl::NotFoundError(base::StrCat(target, " is deleted by this layer"));
     }
-    ASSIGN_OR_RETURN(lower, view_.FindBelow(target, &sight.info));
-    source_root = lower.get();
+    ASSIGN_OR_RETURN(source_root, view_.FindBelow(target, &sight.info));
   }
   if (S_ISDIR(sight.info.st_mode)) {
     return absl::InvalidArgumentError(base::StrCat(target, " is a directory"));
@@ -200,7 +199,8 @@ absl::Status Operations::MakeNode(const std::string& path,
   return to.RestoreTimes();
 }
 
-std::string Operations::Moved(const std::string& path) const {
+absl::StatusOr<std::string> Operations::Moved(const std::string& path) {
+  RETURN_IF_ERROR(view_.Spend(moved_.size()));
   std::string at = path;
   for (const auto& [from, to] : moved_) {
     if (at == from || at.starts_with(from + "/")) {
@@ -309,11 +309,12 @@ absl::Status ApplyOne(const worker::DeferredOperation& operation, Operations* la
 
 absl::Status ApplyDeferred(const base::Context& ctx, const std::string& directory,
                            const std::vector<std::string>& lower,
-                           const std::vector<worker::DeferredOperation>& operations) {
+                           const std::vector<worker::DeferredOperation>& operations,
+                           uint64_t max_lookups) {
   if (operations.empty()) {
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(LayerView view, LayerView::Open(directory, lower));
+  ASSIGN_OR_RETURN(LayerView view, LayerView::Open(directory, lower, max_lookups));
   Operations layer(std::move(view));
   // Opaque marks first: the others ask what they hide.
   for (const bool opaque : {true, false}) {

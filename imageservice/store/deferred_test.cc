@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/files.h"
+#include "base/strings.h"
 #include "imageservice/testing/temp_directory.h"
 
 namespace imageservice {
@@ -76,6 +77,16 @@ class DeferredTest : public ::testing::Test {
   }
   absl::Status Apply(const base::Context& ctx, const std::vector<DeferredOperation>& operations) {
     return ApplyDeferred(ctx, directory_ / "2", {directory_ / "1", directory_ / "0"}, operations);
+  }
+
+  // The layers on which the last of many is done: `count`, the topmost first, each with `path`.
+  std::vector<std::string> ManyLayers(int count, const std::string& path) {
+    std::vector<std::string> lower;
+    for (int i = count; i > 0; --i) {
+      Directory(base::StrCat("many/", i, "/", path));
+      lower.push_back(directory_ / base::StrCat("many/", i));
+    }
+    return lower;
   }
 
   testing::TempDirectory directory_;
@@ -320,6 +331,57 @@ TEST_F(DeferredTest, TheContextsEndEndsTheWork) {
   cancellation->Cancel();
   EXPECT_TRUE(absl::IsCancelled(Apply(ctx, {Link("b", "x")})));
   EXPECT_FALSE(base::Exists(directory_ / "2/b"));
+}
+
+TEST_F(DeferredTest, TheLookupsOfALayerAreLimited) {
+  std::string deep = "d";
+  for (int i = 1; i < 200; ++i) {
+    deep += "/d";
+  }
+  Directory("2/" + deep);
+  File("2/" + deep + "/x", "x");
+  std::vector<DeferredOperation> operations;
+  for (int i = 0; i < 100; ++i) {
+    operations.push_back(Link(base::StrCat("link", i), deep + "/x"));
+  }
+  const absl::Status status =
+      ApplyDeferred(base::Context(), directory_ / "2", {directory_ / "1"}, operations, 200'000);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_NE(status.message().find("200000 lookups"), absl::string_view::npos) << status;
+  EXPECT_TRUE(base::Exists(directory_ / "2/link0"));
+  EXPECT_FALSE(base::Exists(directory_ / "2/link99"));
+}
+
+TEST_F(DeferredTest, AHardLinkBelowManyLayersAsksEachOfThemOnce) {
+  const std::vector<std::string> lower = ManyLayers(60, "usr/share/doc/some/thing");
+  std::vector<DeferredOperation> operations = {Inherit("new")};
+  Directory("2/new");
+  for (int i = 0; i < 200; ++i) {
+    const std::string name = base::StrCat("usr/share/doc/some/thing/", i);
+    File("many/1/" + name, "x");
+    operations.push_back(Link(base::StrCat("new/", i), name));
+  }
+  // 200 × 60 for the files themselves, and a few more each for what is above them.
+  const absl::Status status =
+      ApplyDeferred(base::Context(), directory_ / "2", lower, operations, 200 * (60 + 60));
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Stat("2/new/199").st_nlink, 2u);
+}
+
+TEST_F(DeferredTest, WhatHidesInAMiddleLayerHidesOnlyWhatIsBelowIt) {
+  const std::vector<std::string> lower = ManyLayers(4, "a/b");
+  for (const int layer : {1, 2, 3, 4}) {
+    File(base::StrCat("many/", layer, "/a/b/of", layer), "x");
+  }
+  ASSERT_EQ(setxattr((directory_ / "many/3/a").c_str(), kOpaque, "y", 1, 0), 0);
+  const auto link = [&](const std::string& target) {
+    return ApplyDeferred(base::Context(), directory_ / "2", lower, {Link("to-" + target, target)});
+  };
+  Directory("2/to-a/b");
+  EXPECT_TRUE(link("a/b/of4").ok());
+  EXPECT_TRUE(link("a/b/of3").ok());
+  EXPECT_TRUE(absl::IsNotFound(link("a/b/of2")));
+  EXPECT_TRUE(absl::IsNotFound(link("a/b/of1")));
 }
 
 TEST_F(DeferredTest, ParentsOutsideAreRefused) {

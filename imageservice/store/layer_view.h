@@ -3,6 +3,8 @@
 
 #include <sys/stat.h>
 
+#include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -39,36 +41,53 @@ struct Sight {
   struct stat info = {};
 };
 
-// One layer and those below it, open. One thread.
+// One layer and those below it, open. The lower ones must not change while it exists. One thread.
 class LayerView {
  public:
   // `lower` are the directories of the layers below, the topmost first; it must outlive the view.
+  // After `max_lookups` lookups in directories each question fails with RESOURCE_EXHAUSTED: paths
+  // are hostile, and a deep one below many layers takes hundreds of thousands.
   static absl::StatusOr<LayerView> Open(const std::string& directory,
-                                        const std::vector<std::string>& lower);
+                                        const std::vector<std::string>& lower,
+                                        uint64_t max_lookups);
 
   // The root of the layer itself.
   int root() const { return layer_.get(); }
 
   // What the layer itself says about `path`.
-  absl::StatusOr<Sight> Look(const std::string& path) const;
+  absl::StatusOr<Sight> Look(const std::string& path);
 
-  // The root of the topmost lower layer that shows `path`, and what is there; NOT_FOUND if none
-  // does.
-  absl::StatusOr<base::UniqueFd> FindBelow(const std::string& path, struct stat* info) const;
+  // The root of the topmost lower layer that shows `path`, which stays the view's, and what is
+  // there; NOT_FOUND if none does.
+  absl::StatusOr<int> FindBelow(const std::string& path, struct stat* info);
 
   // Whether the directory `path` of this layer or one above it hides what the lower ones have.
-  absl::StatusOr<bool> IsOpaque(const std::string& path) const;
+  absl::StatusOr<bool> IsOpaque(const std::string& path);
 
   // `path` without the symlinks that this layer and, where this one has nothing, the lower ones
   // show; as chroot(2) would follow them. What this layer has at `ignored` does not count.
-  absl::StatusOr<std::string> Resolve(const std::string& path, const std::string& ignored) const;
+  absl::StatusOr<std::string> Resolve(const std::string& path, const std::string& ignored);
+
+  // Counts work of the caller's that grows with what an archive asks for, too.
+  absl::Status Spend(uint64_t lookups);
 
  private:
-  absl::StatusOr<std::string> ReadSymlink(const std::string& path,
-                                          const std::string& ignored) const;
+  // Indexes of lower layers, the topmost first.
+  using Layers = std::vector<uint16_t>;
+
+  absl::StatusOr<std::string> ReadSymlink(const std::string& path, const std::string& ignored);
+  absl::StatusOr<int> LowerRoot(size_t index);
+  absl::StatusOr<Layers> DirectoryBelow(const std::string& path);
+  absl::StatusOr<Layers> NarrowDown(const Layers& parents, const std::string& path);
+  void Remember(const std::string& path, const Layers& layers);
 
   base::UniqueFd layer_;
   const std::vector<std::string>* lower_ = nullptr;
+  std::vector<base::UniqueFd> roots_;          // Of the lower layers, opened when first needed.
+  std::map<std::string, Layers> directories_;  // What DirectoryBelow found.
+  size_t remembered_bytes_ = 0;
+  uint64_t max_lookups_ = 0;
+  uint64_t lookups_ = 0;
 };
 
 }  // namespace imageservice
