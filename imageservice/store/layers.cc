@@ -105,11 +105,16 @@ absl::Status LayerStore::LoadOne(const std::string& name, const std::string& byt
     return synced_.Delete(name);
   }
   base::MutexLock lock(&mutex_);
-  Entry& entry = entries_[name];
-  entry.state = Entry::State::kPresent;
-  entry.info = info;
-  entry.durable = durable;
+  SetPresent(info, durable, &entries_[name]);
   return absl::OkStatus();
+}
+
+void LayerStore::SetPresent(const LayerInfo& info, bool durable, Entry* entry) {
+  entry->state = Entry::State::kPresent;
+  entry->info = info;
+  entry->generation = ++last_generation_;
+  entry->durable = durable;
+  entry->fetcher.clear();
 }
 
 // A directory that is there and, if something was unpacked into it, not empty.
@@ -144,6 +149,7 @@ std::vector<std::string> LayerStore::DropDamaged(const std::vector<std::string>&
   std::vector<std::string> damaged;
   for (const std::string& chain_id : chain_ids) {
     LayerInfo info;
+    uint64_t generation = 0;
     {
       base::MutexLock lock(&mutex_);
       const auto found = entries_.find(chain_id);
@@ -151,15 +157,16 @@ std::vector<std::string> LayerStore::DropDamaged(const std::vector<std::string>&
         continue;
       }
       info = found->second.info;
+      generation = found->second.generation;
     }
     if (IsIntact(info)) {
       continue;
     }
     base::MutexLock lock(&mutex_);
     const auto found = entries_.find(chain_id);
-    // Looked at again, because it may have been removed and pulled meanwhile.
+    // Not if it has been removed and pulled meanwhile.
     if (found != entries_.end() && found->second.state == Entry::State::kPresent &&
-        !IsIntact(found->second.info)) {
+        found->second.generation == generation) {
       found->second.state = Entry::State::kRemoving;
       damaged.push_back(chain_id);
     }
@@ -420,11 +427,7 @@ absl::Status LayerStore::Commit(const std::string& pull, const LayerInfo& info,
   }
   problems_->Resolve(ObjectName(info.chain_id));
   base::MutexLock lock(&mutex_);
-  Entry& entry = entries_.at(info.chain_id);
-  entry.state = Entry::State::kPresent;
-  entry.info = info;
-  entry.durable = false;
-  entry.fetcher.clear();
+  SetPresent(info, /*durable=*/false, &entries_.at(info.chain_id));
   Changed();
   return absl::OkStatus();
 }

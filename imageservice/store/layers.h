@@ -100,6 +100,7 @@ class LayerStore {
     enum class State { kAbsent, kFetching, kPresent, kRemoving };
     State state = State::kAbsent;
     LayerInfo info;
+    uint64_t generation = 0;  // Which of the times that it came.
     bool durable = false;
     bool rewriting = false;  // Its record is being replaced right now.
     int pins = 0;
@@ -123,6 +124,8 @@ class LayerStore {
   std::vector<std::string> Repin(const std::string& owner,
                                  const std::vector<std::string>& chain_ids)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SetPresent(const LayerInfo& info, bool durable, Entry* entry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool BeginRewriting(const std::string& chain_id, LayerInfo* info);
   void Changed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Trash::Removal> Delete(const std::vector<std::string>& doomed);
@@ -138,6 +141,7 @@ class LayerStore {
 
   mutable base::Mutex mutex_;
   base::CondVar settled_;  // A deletion or a rewriting has ended.
+  uint64_t last_generation_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::vector<std::string>> owners_ ABSL_GUARDED_BY(mutex_);
   std::set<Event*> listeners_ ABSL_GUARDED_BY(mutex_);

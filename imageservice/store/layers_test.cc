@@ -2,9 +2,18 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <future>
 #include <memory>
 #include <string>
 #include <thread>
@@ -12,6 +21,7 @@
 
 #include "base/files.h"
 #include "base/strings.h"
+#include "base/unique_fd.h"
 #include "imageservice/testing/temp_directory.h"
 
 namespace imageservice {
@@ -23,6 +33,42 @@ using ::testing::SizeIs;
 using Claim = LayerStore::Claim;
 
 std::string Chain(char c) { return std::string(64, c); }
+
+// Lets whoever polls the result hold each newfstatat(2) of the calling thread, for the rest of its
+// life. Invalid where that is not allowed.
+base::UniqueFd HoldStatCalls() {
+  sock_filter code[] = {
+      {BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, nr)},
+      {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, __NR_newfstatat},
+      {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_USER_NOTIF},
+      {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
+  };
+  const sock_fprog program = {.len = 4, .filter = code};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+    return {};
+  }
+  return base::UniqueFd(static_cast<int>(
+      syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program)));
+}
+
+// The next call that is held: true with `*id`; false once the thread has ended.
+bool NextHeld(int listener, uint64_t* id) {
+  pollfd wait = {.fd = listener, .events = POLLIN, .revents = 0};
+  seccomp_notif held = {};
+  if (poll(&wait, 1, -1) != 1 || (wait.revents & POLLIN) == 0 ||
+      ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &held) != 0) {
+    return false;
+  }
+  *id = held.id;
+  return true;
+}
+
+void LetGo(int listener, uint64_t id) {
+  seccomp_notif_resp answer = {};
+  answer.id = id;
+  answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+  EXPECT_EQ(ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer), 0);
+}
 
 class LayerStoreTest : public ::testing::Test {
  protected:
@@ -138,6 +184,36 @@ TEST_F(LayerStoreTest, ADamagedLayerIsDroppedKeepsItsPinsAndComesBack) {
   store_->Release("pull/2");
   EXPECT_TRUE(store_->IsPresent(Chain('a'))) << "the image's pin is still there";
   EXPECT_THAT(problems_->List(), IsEmpty());
+}
+
+TEST_F(LayerStoreTest, OthersGoOnWhileADamagedLayerIsLookedAt) {
+  Add('a');
+  ASSERT_TRUE(base::RemoveTree(store_->PathOf(Chain('a'))).ok());
+  std::promise<base::UniqueFd> made;
+  std::vector<std::string> dropped;
+  std::thread looking([&] {
+    base::UniqueFd listener = HoldStatCalls();
+    const bool holds = listener.valid();
+    made.set_value(std::move(listener));
+    if (holds) {
+      dropped = store_->DropDamaged({Chain('a')});
+    }
+  });
+  const base::UniqueFd listener = made.get_future().get();
+  int seen = 0;
+  for (uint64_t id = 0; listener.valid() && NextHeld(listener.get(), &id); ++seen) {
+    std::future<DiskUsage> usage =
+        std::async(std::launch::async, [this] { return store_->usage(); });
+    EXPECT_EQ(usage.wait_for(std::chrono::seconds(10)), std::future_status::ready)
+        << "the store is locked during a system call";
+    LetGo(listener.get(), id);
+  }
+  looking.join();
+  if (!listener.valid()) {
+    GTEST_SKIP() << "SKIP: seccomp's notifications";
+  }
+  EXPECT_GE(seen, 1);
+  EXPECT_THAT(dropped, ElementsAre(Chain('a')));
 }
 
 TEST_F(LayerStoreTest, APullNoticesThatALayerIsDamaged) {
