@@ -126,7 +126,7 @@ absl::Status ImageService::OpenStores() {
 
 void ImageService::StartPuller(const base::Launcher* launcher) {
   planner_ = std::make_unique<PullPlanner>(config_.registries, launcher);
-  PullEnvironment environment;
+  PullEnvironment& environment = environment_;
   environment.worker_path = config_.worker_path;
   environment.worker_environment = config_.worker_environment;
   environment.staging_directory = config_.root + "/staging";
@@ -139,7 +139,7 @@ void ImageService::StartPuller(const base::Launcher* launcher) {
   environment.images = images_.get();
   environment.trash = trash_.get();
   puller_ = std::make_unique<Puller>(
-      std::move(environment), config_.max_parallel_pulls,
+      environment, config_.max_parallel_pulls,
       [this](const ImagePtr& image) { MakeDurableLater(image->chain_ids, {image->id}); });
 }
 
@@ -199,7 +199,7 @@ absl::StatusOr<cri::PullImageResponse> ImageService::PullImage(
     const base::Context& ctx, const cri::PullImageRequest& request) {
   ASSIGN_OR_RETURN(const std::string name, NameIn(request.image()));
   const base::LogField field("image", name);
-  const absl::StatusOr<ImagePtr> image = Pull(ctx, request);
+  const absl::StatusOr<ImagePtr> image = PullWatched(ctx, request, nullptr);
   if (absl::IsUnavailable(image.status())) {
     return base::Annotate(image.status(), "RegistryUnavailable");
   }
@@ -209,10 +209,11 @@ absl::StatusOr<cri::PullImageResponse> ImageService::PullImage(
   return response;
 }
 
-absl::StatusOr<ImagePtr> ImageService::Pull(const base::Context& ctx,
-                                            const cri::PullImageRequest& request) {
+absl::StatusOr<ImagePtr> ImageService::PullWatched(const base::Context& ctx,
+                                                   const cri::PullImageRequest& request,
+                                                   Puller::Watch watch) {
   ASSIGN_OR_RETURN(PullPlan plan, planner_->Plan(ctx, request));
-  return puller_->Pull(ctx, std::move(plan));
+  return puller_->Pull(ctx, std::move(plan), std::move(watch));
 }
 
 absl::StatusOr<cri::RemoveImageResponse> ImageService::RemoveImage(

@@ -18,7 +18,9 @@
 #include "imageservice/store/layers.h"
 #include "imageservice/store/problems.h"
 #include "imageservice/store/trash.h"
+#include "imageservice/worker/archive_protocol.h"
 #include "proto/cri.h"
+#include "proto/crisp.pb.h"
 
 namespace imageservice {
 
@@ -64,6 +66,19 @@ class ImageService : public ImageSource {
   // "RegistryUnavailable", as the kubelet wants to know it.
   absl::StatusOr<cri::PullImageResponse> PullImage(const base::Context& ctx,
                                                    const cri::PullImageRequest& request);
+  // The same with progress, for the command line (proto/crisp.proto); as the next two these call
+  // `emit` from several threads, one at a time, until they return.
+  using Emit = std::function<void(const crisp::v1::Event&)>;
+  absl::Status Pull(const base::Context& ctx, const crisp::v1::PullRequest& request,
+                    const Emit& emit);
+  // Loads the images of an archive. What fails as a whole is an error, what fails for one image
+  // stands in its event.
+  absl::Status Load(const base::Context& ctx, const crisp::v1::LoadRequest& request,
+                    const Emit& emit);
+  // Writes images into an archive; their layers stay meanwhile. NOT_FOUND for an image that is not
+  // here.
+  absl::Status Save(const base::Context& ctx, const crisp::v1::SaveRequest& request,
+                    const Emit& emit);
   // Removes the image with all its names, whichever names it. OK if it is not here. Layers that
   // containers use stay until these go.
   absl::StatusOr<cri::RemoveImageResponse> RemoveImage(const base::Context& ctx,
@@ -89,7 +104,11 @@ class ImageService : public ImageSource {
   void StartPuller(const base::Launcher* launcher);
   // The image that a user's text means; null when it is not here.
   absl::StatusOr<ImagePtr> Find(const std::string& text) const;
-  absl::StatusOr<ImagePtr> Pull(const base::Context& ctx, const cri::PullImageRequest& request);
+  absl::StatusOr<ImagePtr> PullWatched(const base::Context& ctx,
+                                       const cri::PullImageRequest& request, Puller::Watch watch);
+  crisp::v1::Image LoadOne(const base::Context& ctx, const crisp::v1::LoadRequest& request,
+                           const worker::ArchivedImage& archived, const Emit& emit);
+  absl::StatusOr<std::vector<ImagePtr>> FindToSave(const crisp::v1::SaveRequest& request) const;
   absl::Status MakeDurable(const std::vector<std::string>& chain_ids,
                            const std::vector<std::string>& image_ids);
   void MakeDurableLater(std::vector<std::string> chain_ids, std::vector<std::string> image_ids);
@@ -105,6 +124,7 @@ class ImageService : public ImageSource {
   std::unique_ptr<LayerStore> layers_;
   std::unique_ptr<ImageStore> images_;
   std::unique_ptr<PullPlanner> planner_;
+  PullEnvironment environment_;
   std::unique_ptr<Puller> puller_;
 };
 

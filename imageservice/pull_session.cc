@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "imageservice/image_names.h"
 #include "imageservice/store/deferred.h"
 
 namespace imageservice {
@@ -122,8 +123,14 @@ absl::StatusOr<base::Subprocess> PullSession::StartWorker() {
 worker::PullRequest PullSession::Request() const {
   worker::PullRequest request;
   request.reference = plan_.reference;
-  request.tag = plan_.sources.front().name.tag();
-  request.digest = plan_.sources.front().name.digest();
+  if (plan_.archive.has_value()) {
+    request.archive = plan_.archive->path;
+    request.tag = plan_.archive->image;
+    request.endpoints.emplace_back();
+  } else {
+    request.tag = plan_.sources.front().name.tag();
+    request.digest = plan_.sources.front().name.digest();
+  }
   for (const PullSource& source : plan_.sources) {
     request.endpoints.push_back(source.endpoint);
   }
@@ -277,14 +284,16 @@ absl::Status PullSession::OnResolved(worker::Resolved resolved) {
   if (resolved_.has_value()) {
     return BrokenProtocol("a second manifest");
   }
-  if (resolved.endpoint < 0 || static_cast<size_t>(resolved.endpoint) >= plan_.sources.size()) {
+  if (!HasEndpoint(resolved.endpoint)) {
     return BrokenProtocol("an answer from an endpoint that was not given");
   }
   if (!base::CheckHex64(resolved.image_id).ok() || !IsDigest(resolved.manifest_digest) ||
       !(resolved.index_digest.empty() || IsDigest(resolved.index_digest))) {
     return BrokenProtocol("a malformed digest");
   }
-  ASSIGN_OR_RETURN(image_, VerifyResolved(resolved, plan_.sources.front().name.digest()));
+  ASSIGN_OR_RETURN(image_, VerifyResolved(resolved, plan_.archive.has_value()
+                                                        ? std::string()
+                                                        : plan_.sources.front().name.digest()));
   progress_.layers_total = static_cast<int>(image_.chain_ids.size());
   hooks_.report(progress_);
   NoteProgress();
@@ -430,17 +439,9 @@ absl::Status PullSession::CommitLayer(const base::Context& ctx, const Layer& lay
 }
 
 absl::StatusOr<ImagePtr> PullSession::CommitImage() {
-  const Reference& name = plan_.sources[static_cast<size_t>(resolved_->endpoint)].name;
   crisp::state::ImageRecord record;
   record.set_id(resolved_->image_id);
-  if (name.digest().empty()) {
-    record.add_tags(name.str());
-  }
-  for (const std::string& digest : {resolved_->index_digest, resolved_->manifest_digest}) {
-    if (!digest.empty()) {
-      record.add_digests(base::StrCat(name.repository(), "@", digest));
-    }
-  }
+  NameImage(plan_, *resolved_, &record);
   std::vector<std::string> chain_ids;
   for (const Layer& layer : layers_) {
     chain_ids.push_back(layer.question.chain_id);

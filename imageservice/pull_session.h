@@ -31,10 +31,20 @@ struct PullSource {
   worker::Endpoint endpoint;
 };
 
-// What to pull from where. All sources have the same tag and digest.
+// An image of an archive, to be had instead of asking registries.
+struct PullArchive {
+  std::string path;
+  std::string image;             // Of the archive's listing (worker/archive_protocol.h).
+  std::vector<Reference> names;  // What it is called from now on; none is possible.
+  bool has_manifest = false;     // Its manifest's digest is one by which others know it, too.
+};
+
+// What to pull from where. All sources have the same tag and digest; with an archive there are
+// none.
 struct PullPlan {
   std::string reference;  // For messages.
   std::vector<PullSource> sources;
+  std::optional<PullArchive> archive;
 };
 
 // How far a pull is.
@@ -105,6 +115,11 @@ class PullSession {
 
   absl::StatusOr<base::Subprocess> StartWorker();
   worker::PullRequest Request() const;
+  // An archive is the only endpoint.
+  bool HasEndpoint(int endpoint) const {
+    const size_t count = plan_.archive.has_value() ? 1 : plan_.sources.size();
+    return endpoint >= 0 && static_cast<size_t>(endpoint) < count;
+  }
   absl::Status Converse(const base::Context& ctx, base::Subprocess* process);
   absl::Status Send(const base::Context& ctx, const worker::DaemonMessage& message);
   absl::Status ReceiveAll(const base::Context& ctx);

@@ -85,15 +85,28 @@ std::string Puller::KeyOf(const PullPlan& plan) {
     Append(source.name.str(), &key);
     AppendEndpoint(source.endpoint, &key);
   }
+  if (plan.archive.has_value()) {
+    Append(plan.archive->path, &key);
+    Append(plan.archive->image, &key);
+    for (const Reference& name : plan.archive->names) {
+      Append(name.str(), &key);
+    }
+  }
   return key;
 }
 
-absl::StatusOr<ImagePtr> Puller::Pull(const base::Context& ctx, PullPlan plan) {
+absl::StatusOr<ImagePtr> Puller::Pull(const base::Context& ctx, PullPlan plan, Watch watch) {
   RETURN_IF_ERROR(ctx.Check());
   const std::string what = base::StrCat("pull ", plan.reference);
   std::shared_ptr<Round> round;
   bool is_new = false;
   const RunningPtr pull = Join(plan, &round, &is_new);
+  int64_t watch_number = 0;
+  if (watch) {
+    base::MutexLock lock(&mutex_);
+    watch_number = ++last_watch_;
+    pull->watches[watch_number] = std::move(watch);
+  }
   if (is_new) {
     const absl::Status posted =
         lane_.Post([this, pull, plan = std::move(plan)] { Run(pull, plan); });
@@ -103,6 +116,7 @@ absl::StatusOr<ImagePtr> Puller::Pull(const base::Context& ctx, PullPlan plan) {
   }
   const absl::Status waited = round->finished.Wait(ctx);
   base::MutexLock lock(&mutex_);
+  pull->watches.erase(watch_number);
   --round->callers;
   if (waited.ok()) {
     return round->result;
@@ -182,6 +196,9 @@ void Puller::Report(const RunningPtr& pull, const PullProgress& progress) {
   {
     base::MutexLock lock(&mutex_);
     pull->progress = progress;
+    for (const auto& [number, watch] : pull->watches) {
+      watch(progress);
+    }
     if (now - pull->logged < kLogInterval) {
       return;
     }

@@ -48,7 +48,10 @@ class Puller {
   // Pulls, or joins a pull of the same plan (credentials included), and returns the image. The
   // caller's deadline or cancellation is this caller's only; when the last one has left, the pull
   // is cancelled and leaves nothing behind. More pulls than may run wait for their turn.
-  absl::StatusOr<ImagePtr> Pull(const base::Context& ctx, PullPlan plan);
+  // `watch` hears how far it is, until this returns; it is called with the puller's mutex held: it
+  // must be quick and must not call the puller.
+  using Watch = std::function<void(const PullProgress&)>;
+  absl::StatusOr<ImagePtr> Pull(const base::Context& ctx, PullPlan plan, Watch watch = nullptr);
 
   // Cancels every pull: their callers get CANCELLED.
   void CancelAll();
@@ -73,6 +76,7 @@ class Puller {
     bool stalled = false;
     PullProgress progress;
     absl::Time logged;
+    std::map<int64_t, Watch> watches;
   };
   using RunningPtr = std::shared_ptr<Running>;
 
@@ -97,6 +101,7 @@ class Puller {
   std::map<std::string, RunningPtr> joinable_ ABSL_GUARDED_BY(mutex_);
   std::vector<RunningPtr> running_ ABSL_GUARDED_BY(mutex_);
   int stalled_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t last_watch_ ABSL_GUARDED_BY(mutex_) = 0;
   base::Lane lane_;  // Last: its threads end before the rest goes.
 };
 

@@ -4,13 +4,16 @@
 #include <unistd.h>
 
 #include <memory>
+#include <string_view>
 #include <thread>
 
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "imageservice/worker/archive_task.h"
 #include "imageservice/worker/forker.h"
 #include "imageservice/worker/protocol.h"
 #include "imageservice/worker/pull.h"
+#include "imageservice/worker/sandbox.h"
 #include "imageservice/worker/startup.h"
 
 namespace imageservice::worker {
@@ -44,8 +47,10 @@ absl::Status ReceiveAnswers(Channel* channel, Pull* pull) {
 }
 
 absl::Status Run(Channel* channel, PullRequest* request, Forker* forker) {
-  ASSIGN_OR_RETURN(const base::UniqueFd lock, BecomeNetworkProcess(*request, forker, channel));
-  Pull pull(request, channel, forker);
+  std::unique_ptr<ArchiveSource> archive;
+  ASSIGN_OR_RETURN(const base::UniqueFd lock,
+                   BecomeNetworkProcess(*request, forker, channel, &archive));
+  Pull pull(request, channel, forker, archive.get());
   const std::string what = base::StrCat("pull ", request->reference);
   std::thread([&] {
     const absl::StatusOr<Done> done = pull.Run();
@@ -54,14 +59,34 @@ absl::Status Run(Channel* channel, PullRequest* request, Forker* forker) {
   End(channel, base::Annotate(ReceiveAnswers(channel, &pull), what));
 }
 
+// Lists or writes an archive. Without a daemon, which then cannot be told anything, it ends.
+[[noreturn]] void ServeArchive(Channel* channel) {
+  const auto send = [channel](const ArchiveReply& reply) {
+    if (!channel->Send(base::Context(), EncodeArchive(reply)).ok()) {
+      _exit(1);
+    }
+  };
+  const absl::StatusOr<std::string> json = channel->Receive(base::Context());
+  const absl::StatusOr<ArchiveRequest> request =
+      json.ok() ? ParseArchiveRequest(*json) : json.status();
+  const absl::Status status = request.ok() ? ForgoNewPrivileges() : request.status();
+  const ArchiveReply reply =
+      status.ok() ? RunArchiveRequest(*request, send) : ArchiveReply(Failed{status});
+  send(reply);
+  _exit(std::holds_alternative<Failed>(reply) ? 1 : 0);
+}
+
 }  // namespace
 }  // namespace imageservice::worker
 
-int main() {
+int main(int argc, char** argv) {
   namespace worker = imageservice::worker;
   signal(SIGPIPE, SIG_IGN);
   mallopt(M_ARENA_MAX, 1);
   worker::Channel channel{base::UniqueFd(worker::kWorkerSocket)};
+  if (argc > 1 && std::string_view(argv[1]) == worker::kArchiveArgument) {
+    worker::ServeArchive(&channel);
+  }
   absl::StatusOr<std::unique_ptr<worker::Forker>> forker = worker::StartForker();
   if (!forker.ok()) {
     worker::End(&channel, forker.status());

@@ -9,41 +9,6 @@ namespace {
 
 using namespace codec;  // NOLINT: two halves of one codec.
 
-// Paths are bytes and JSON is UTF-8: '%' and bytes that are not printable ASCII go as %XX.
-std::string EscapePath(std::string_view path) {
-  constexpr char kHex[] = "0123456789abcdef";
-  std::string escaped;
-  for (const char c : path) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte >= 0x7f || c == '%') {
-      escaped += '%';
-      escaped += kHex[byte >> 4];
-      escaped += kHex[byte & 15];
-    } else {
-      escaped += c;
-    }
-  }
-  return escaped;
-}
-
-absl::StatusOr<std::string> UnescapePath(std::string_view escaped) {
-  std::string path;
-  for (size_t i = 0; i < escaped.size(); ++i) {
-    if (escaped[i] != '%') {
-      path += escaped[i];
-      continue;
-    }
-    const int high = i + 2 < escaped.size() ? HexValue(escaped[i + 1]) : -1;
-    const int low = i + 2 < escaped.size() ? HexValue(escaped[i + 2]) : -1;
-    if (high < 0 || low < 0) {
-      return absl::InvalidArgumentError("a path with a broken escape");
-    }
-    path += static_cast<char>(high * 16 + low);
-    i += 2;
-  }
-  return path;
-}
-
 // A path as DeferredOperation promises it.
 absl::StatusOr<std::string> CleanPath(const Json& json, std::string_view key) {
   ASSIGN_OR_RETURN(const std::string escaped, JsonString(json, key));

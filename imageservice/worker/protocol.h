@@ -121,6 +121,9 @@ struct PullRequest {
   std::string tag;
   std::string digest;               // "sha256:…" (or sha512); wins over the tag.
   std::vector<Endpoint> endpoints;  // Tried in this order.
+  // Not empty: the path of an archive that stands in for the one endpoint, whose URL is then for
+  // messages only; `tag` is a selector of its listing (archive_protocol.h).
+  std::string archive;
   Platform platform;
   Limits limits;
   // Absolute. Must exist, be empty, belong to root and have mode 0700; layers appear in it as "1",

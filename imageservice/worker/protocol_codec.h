@@ -1,4 +1,4 @@
-// What the two halves of the protocol's codec share. Not for others.
+// What the parts of the protocols' codecs share. Not for others.
 #pragma once
 
 #include <algorithm>
@@ -27,6 +27,41 @@ inline int HexValue(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   return -1;
+}
+
+// Paths are bytes and JSON is UTF-8: '%' and bytes that are not printable ASCII go as %XX.
+inline std::string EscapePath(std::string_view path) {
+  constexpr char kHex[] = "0123456789abcdef";
+  std::string escaped;
+  for (const char c : path) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte >= 0x7f || c == '%') {
+      escaped += '%';
+      escaped += kHex[byte >> 4];
+      escaped += kHex[byte & 15];
+    } else {
+      escaped += c;
+    }
+  }
+  return escaped;
+}
+
+inline absl::StatusOr<std::string> UnescapePath(std::string_view escaped) {
+  std::string path;
+  for (size_t i = 0; i < escaped.size(); ++i) {
+    if (escaped[i] != '%') {
+      path += escaped[i];
+      continue;
+    }
+    const int high = i + 2 < escaped.size() ? HexValue(escaped[i + 1]) : -1;
+    const int low = i + 2 < escaped.size() ? HexValue(escaped[i + 2]) : -1;
+    if (high < 0 || low < 0) {
+      return absl::InvalidArgumentError("a path with a broken escape");
+    }
+    path += static_cast<char>(high * 16 + low);
+    i += 2;
+  }
+  return path;
 }
 
 // A number that is not negative.

@@ -75,6 +75,7 @@ Json ToJson(const PullRequest& request) {
           {"tag", request.tag},
           {"digest", request.digest},
           {"endpoints", std::move(endpoints)},
+          {"archive", EscapePath(request.archive)},
           {"os", request.platform.os},
           {"architecture", request.platform.architecture},
           {"variant", request.platform.variant},
@@ -97,6 +98,8 @@ absl::StatusOr<PullRequest> ParseRequest(const Json& json) {
     ASSIGN_OR_RETURN(Endpoint endpoint, ParseEndpoint(element));
     request.endpoints.push_back(std::move(endpoint));
   }
+  ASSIGN_OR_RETURN(const std::string archive, JsonString(json, "archive"));
+  ASSIGN_OR_RETURN(request.archive, UnescapePath(archive));
   ASSIGN_OR_RETURN(request.platform.os, JsonString(json, "os"));
   ASSIGN_OR_RETURN(request.platform.architecture, JsonString(json, "architecture"));
   ASSIGN_OR_RETURN(request.platform.variant, JsonString(json, "variant"));

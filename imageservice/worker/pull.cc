@@ -7,7 +7,6 @@
 #include "absl/time/clock.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
-#include "imageservice/worker/layer_stream.h"
 
 namespace imageservice::worker {
 namespace {
@@ -32,14 +31,11 @@ absl::Status Pull::Send(const WorkerMessage& message) {
 }
 
 absl::StatusOr<Done> Pull::Run() {
-  ASSIGN_OR_RETURN(http_, HttpClient::Create());
-  // A message that cannot be sent means that the daemon is gone, which ends the worker anyway.
-  const RegistryClient::Events events = {
-      [this](const Token& token) { Send(token).IgnoreError(); },
-      [this](const std::string& warning) { Send(Warning{warning}).IgnoreError(); }};
-  client_ =
-      std::make_unique<RegistryClient>(http_.get(), &request_.endpoints, &request_.limits, events);
-  ASSIGN_OR_RETURN(image_, ResolveImage(client_.get(), request_));
+  if (archive_ != nullptr) {
+    ASSIGN_OR_RETURN(image_, ResolveFromArchive(archive_, request_));
+  } else {
+    RETURN_IF_ERROR(ResolveAtRegistry());
+  }
   RETURN_IF_ERROR(AskAboutLayers());
   const auto limit = static_cast<size_t>(std::max(1, request_.limits.max_parallel_layers));
   for (size_t i = 0; i < std::min(image_.layers.size(), limit); ++i) {
@@ -51,6 +47,18 @@ absl::StatusOr<Done> Pull::Run() {
   }
   const base::MutexLock lock(&mutex_);
   return Done{stages_};
+}
+
+absl::Status Pull::ResolveAtRegistry() {
+  ASSIGN_OR_RETURN(http_, HttpClient::Create());
+  // A message that cannot be sent means that the daemon is gone, which ends the worker anyway.
+  const RegistryClient::Events events = {
+      [this](const Token& token) { Send(token).IgnoreError(); },
+      [this](const std::string& warning) { Send(Warning{warning}).IgnoreError(); }};
+  client_ =
+      std::make_unique<RegistryClient>(http_.get(), &request_.endpoints, &request_.limits, events);
+  ASSIGN_OR_RETURN(image_, ResolveImage(client_.get(), request_));
+  return absl::OkStatus();
 }
 
 absl::Status Pull::AskAboutLayers() {
@@ -214,6 +222,9 @@ void Pull::FetchLayers() {
 // and is wrong comes once more from each alone, the first first: then it is known who is to blame.
 // One that lacks the layer or breaks then is passed over like one whose bytes are wrong.
 absl::Status Pull::FetchLayer(const LayerQuestion& layer) {
+  if (archive_ != nullptr) {
+    return base::Annotate(ReadFromArchive(layer), base::StrCat("layer ", layer.digest));
+  }
   const std::string what = base::StrCat("layer ", layer.digest);
   std::vector<BlobSource> sources = SourcesOf(layer);
   if (sources.empty()) {
@@ -234,7 +245,8 @@ absl::Status Pull::FetchLayer(const LayerQuestion& layer) {
       options.wait_to_go_on = [&](const absl::Status& why) { return WaitToGoOn(layer.index, why); };
     }
     BlobReader reader(client_.get(), &range_budget_, layer.digest, layer.size, options);
-    absl::StatusOr<LayerDone> done = Stream(layer, &reader);
+    absl::StatusOr<LayerDone> done =
+        Stream(layer, [&](std::string* chunk) { return reader.Read(chunk); });
     if (done.ok()) {
       return Send(*std::move(done));
     }
@@ -257,6 +269,12 @@ absl::Status Pull::FetchLayer(const LayerQuestion& layer) {
       return base::Annotate(failures.Combined(), what);
     }
   }
+}
+
+absl::Status Pull::ReadFromArchive(const LayerQuestion& layer) {
+  ASSIGN_OR_RETURN(const ByteSource bytes, archive_->OpenBlob(layer.digest));
+  ASSIGN_OR_RETURN(LayerDone done, Stream(layer, bytes));
+  return Send(std::move(done));
 }
 
 // The order in which to ask for the layer: the endpoints, then what its manifest names.
@@ -292,7 +310,7 @@ absl::Status Pull::WaitToGoOn(int layer, const absl::Status& why) {
 
 // One attempt. Each has a folder of its own; those of failed ones are swept with the staging
 // directory.
-absl::StatusOr<LayerDone> Pull::Stream(const LayerQuestion& layer, BlobReader* reader) {
+absl::StatusOr<LayerDone> Pull::Stream(const LayerQuestion& layer, const ByteSource& bytes) {
   ASSIGN_OR_RETURN(LayerProcess process,
                    forker_.StartLayer(base::StrCat(directories_.fetch_add(1) + 1)));
   const Descriptor& blob = image_.blobs[static_cast<size_t>(layer.index)];
@@ -307,7 +325,7 @@ absl::StatusOr<LayerDone> Pull::Stream(const LayerQuestion& layer, BlobReader* r
     if (is_at_hand) {
       return false;
     }
-    absl::StatusOr<bool> has_more = reader->Read(chunk);
+    absl::StatusOr<bool> has_more = bytes(chunk);
     received += has_more.ok() && *has_more ? chunk->size() : 0;
     return has_more;
   };

@@ -12,7 +12,9 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "imageservice/worker/archive_source.h"
 #include "imageservice/worker/forker.h"
+#include "imageservice/worker/layer_stream.h"
 #include "imageservice/worker/protocol.h"
 #include "imageservice/worker/registry/blob_reader.h"
 #include "imageservice/worker/registry/client.h"
@@ -24,9 +26,11 @@ namespace imageservice::worker {
 // once.
 class Pull {
  public:
-  // All must outlive this. `request` and `forker` are used by several threads.
-  Pull(const PullRequest* request, Channel* channel, Forker* forker)
-      : request_(*request), channel_(*channel), forker_(*forker) {}
+  // All must outlive this. `request` and `forker` are used by several threads. With an archive
+  // nothing is asked of the network.
+  Pull(const PullRequest* request, Channel* channel, Forker* forker,
+       ArchiveSource* archive = nullptr)
+      : request_(*request), channel_(*channel), forker_(*forker), archive_(archive) {}
 
   // Returns when every layer is in place. After an error fetches may still be running in threads:
   // the process must end without destroying this. Sends all messages but `done` and `error`.
@@ -43,6 +47,7 @@ class Pull {
   enum class State { kAsked, kWaiting, kQueued, kFetching, kStalled, kSettled };
 
   absl::Status Send(const WorkerMessage& message);
+  absl::Status ResolveAtRegistry();
   absl::Status AskAboutLayers();
   absl::Status AwaitLayers();
   bool NothingLeft() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -53,12 +58,14 @@ class Pull {
   void FetchLayers();
   absl::Status FetchLayer(const LayerQuestion& layer);
   absl::Status WaitToGoOn(int layer, const absl::Status& why);
-  absl::StatusOr<LayerDone> Stream(const LayerQuestion& layer, BlobReader* reader);
+  absl::StatusOr<LayerDone> Stream(const LayerQuestion& layer, const ByteSource& bytes);
+  absl::Status ReadFromArchive(const LayerQuestion& layer);
   std::vector<BlobSource> SourcesOf(const LayerQuestion& layer);
 
   const PullRequest& request_;
   Channel& channel_;
   Forker& forker_;
+  ArchiveSource* const archive_;
   RangeBudget range_budget_;
   std::unique_ptr<HttpClient> http_;
   std::unique_ptr<RegistryClient> client_;

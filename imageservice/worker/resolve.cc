@@ -42,8 +42,28 @@ auto FromAnywhere(RegistryClient* client, const Ask& ask) -> decltype(ask(0, Per
                           : failures.Combined();
 }
 
+// The content behind a reference, from whichever endpoint has it.
+class RegistryContent final : public ContentSource {
+ public:
+  explicit RegistryContent(RegistryClient* client) : client_(client) {}
+
+  absl::StatusOr<Document> GetManifest(const std::string& reference) override {
+    return FromAnywhere(client_, [&](int endpoint, Persistence persistence) {
+      return client_->GetManifest(endpoint, reference, persistence);
+    });
+  }
+  absl::StatusOr<std::string> GetSmallBlob(const std::string& digest, size_t max_bytes) override {
+    return FromAnywhere(client_, [&](int endpoint, Persistence persistence) {
+      return client_->GetSmallBlob(endpoint, digest, max_bytes, persistence);
+    });
+  }
+
+ private:
+  RegistryClient* const client_;
+};
+
 // `root` is what the reference means; `where` it came from.
-absl::StatusOr<FoundManifest> FindManifest(RegistryClient* client, const PullRequest& request,
+absl::StatusOr<FoundManifest> FindManifest(ContentSource* content, const PullRequest& request,
                                            Document root, const std::string& where) {
   FoundManifest found;
   found.document = std::move(root);
@@ -67,30 +87,22 @@ absl::StatusOr<FoundManifest> FindManifest(RegistryClient* client, const PullReq
       found.index_digest = found.document.digest;
     }
     found.indexes.push_back(std::move(found.document.body));
-    ASSIGN_OR_RETURN(found.document,
-                     FromAnywhere(client, [&](int endpoint, Persistence persistence) {
-                       return client->GetManifest(endpoint, chosen->digest, persistence);
-                     }));
+    ASSIGN_OR_RETURN(found.document, content->GetManifest(chosen->digest));
   }
   return absl::InvalidArgumentError(
       base::StrCat(where, ": indexes are nested more than ", kMaxIndexDepth, " deep"));
 }
 
-absl::StatusOr<std::string> GetConfig(RegistryClient* client, const Descriptor& descriptor) {
+absl::StatusOr<std::string> GetConfig(ContentSource* content, const Descriptor& descriptor) {
   if (IsContentOf(descriptor.data, descriptor)) {
     return descriptor.data;
   }
-  return FromAnywhere(
-      client, [&](int endpoint, Persistence persistence) -> absl::StatusOr<std::string> {
-        ASSIGN_OR_RETURN(std::string body, client->GetSmallBlob(endpoint, descriptor.digest,
-                                                                kMaxConfigBytes, persistence));
-        if (body.size() != descriptor.size) {
-          return absl::DataLossError(base::StrCat("config ", descriptor.digest, " has ",
-                                                  body.size(), " bytes instead of ",
-                                                  descriptor.size));
-        }
-        return body;
-      });
+  ASSIGN_OR_RETURN(std::string body, content->GetSmallBlob(descriptor.digest, kMaxConfigBytes));
+  if (body.size() != descriptor.size) {
+    return absl::DataLossError(base::StrCat("config ", descriptor.digest, " has ", body.size(),
+                                            " bytes instead of ", descriptor.size));
+  }
+  return body;
 }
 
 absl::StatusOr<std::vector<LayerQuestion>> ListLayers(const Manifest& manifest,
@@ -116,16 +128,11 @@ absl::StatusOr<std::vector<LayerQuestion>> ListLayers(const Manifest& manifest,
   return layers;
 }
 
-absl::StatusOr<ResolvedImage> ResolveAt(RegistryClient* client, const PullRequest& request,
-                                        int endpoint, Persistence persistence) {
-  const std::string where = client->Name(endpoint);
-  absl::StatusOr<Document> root = client->GetManifest(
-      endpoint, request.digest.empty() ? request.tag : request.digest, persistence);
-  if (!root.ok()) {
-    return base::Annotate(root.status(), where);
-  }
-  ASSIGN_OR_RETURN(FoundManifest found, FindManifest(client, request, *std::move(root), where));
-  ASSIGN_OR_RETURN(std::string body, GetConfig(client, found.manifest.config));
+// All that follows from `root`.
+absl::StatusOr<ResolvedImage> ResolveRoot(ContentSource* content, const PullRequest& request,
+                                          Document root, const std::string& where) {
+  ASSIGN_OR_RETURN(FoundManifest found, FindManifest(content, request, std::move(root), where));
+  ASSIGN_OR_RETURN(std::string body, GetConfig(content, found.manifest.config));
   const absl::StatusOr<ImageConfig> config = ParseImageConfig(body);
   absl::Status status =
       base::Annotate(config.status(), base::StrCat("config ", found.manifest.config.digest));
@@ -147,6 +154,19 @@ absl::StatusOr<ResolvedImage> ResolveAt(RegistryClient* client, const PullReques
   image.documents.manifest = std::move(found.document.body);
   image.documents.image_id = Sha256Hex(body);
   image.documents.config = std::move(body);
+  return image;
+}
+
+absl::StatusOr<ResolvedImage> ResolveAt(RegistryClient* client, const PullRequest& request,
+                                        int endpoint, Persistence persistence) {
+  const std::string where = client->Name(endpoint);
+  absl::StatusOr<Document> root = client->GetManifest(
+      endpoint, request.digest.empty() ? request.tag : request.digest, persistence);
+  if (!root.ok()) {
+    return base::Annotate(root.status(), where);
+  }
+  RegistryContent content(client);
+  ASSIGN_OR_RETURN(ResolvedImage image, ResolveRoot(&content, request, *std::move(root), where));
   image.documents.endpoint = endpoint;
   return image;
 }
@@ -176,6 +196,12 @@ absl::StatusOr<ResolvedImage> ResolveImage(RegistryClient* client, const PullReq
              ? absl::FailedPreconditionError(base::StrCat(
                    "no endpoint may be asked for a ", request.digest.empty() ? "tag" : "digest"))
              : failures.Combined();
+}
+
+absl::StatusOr<ResolvedImage> ResolveFromArchive(ContentSource* archive,
+                                                 const PullRequest& request) {
+  ASSIGN_OR_RETURN(Document root, archive->GetManifest(request.tag));
+  return ResolveRoot(archive, request, std::move(root), request.archive);
 }
 
 bool IsContentOf(std::string_view bytes, const Descriptor& descriptor) {

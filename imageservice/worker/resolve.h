@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "imageservice/worker/content_source.h"
 #include "imageservice/worker/manifest.h"
 #include "imageservice/worker/protocol.h"
 #include "imageservice/worker/registry/client.h"
@@ -23,6 +24,10 @@ struct ResolvedImage {
 // asked for content. The error, if no endpoint leads to an image, names each with its reason; codes
 // are those of EndpointFailures.
 absl::StatusOr<ResolvedImage> ResolveImage(RegistryClient* client, const PullRequest& request);
+
+// The image `request.tag` of an archive's listing.
+absl::StatusOr<ResolvedImage> ResolveFromArchive(ContentSource* archive,
+                                                 const PullRequest& request);
 
 // Whether `bytes`, which came with the descriptor, are what it describes.
 bool IsContentOf(std::string_view bytes, const Descriptor& descriptor);

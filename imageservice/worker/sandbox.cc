@@ -145,6 +145,14 @@ absl::Status EnterRoot(int directory) {
 
 absl::Status DropCapabilities(Role role) {
   uint64_t keep = 0;
+  if (role == Role::kArchiveReader) {
+    keep = Bit(CAP_DAC_READ_SEARCH);  // Of a directory; Landlock says which.
+  }
+  if (role == Role::kArchiveWriter) {
+    // Overlayfs notes what is opaque where only CAP_SYS_ADMIN can read it. What else that one may
+    // do is not among the system calls.
+    keep = Bit(CAP_DAC_READ_SEARCH) | Bit(CAP_DAC_OVERRIDE) | Bit(CAP_SYS_ADMIN);
+  }
   if (role == Role::kForker || role == Role::kParser) {
     keep = Bit(CAP_CHOWN) | Bit(CAP_DAC_OVERRIDE) | Bit(CAP_FOWNER) | Bit(CAP_FSETID) |
            Bit(CAP_SETFCAP);

@@ -18,6 +18,8 @@ enum class Role {
   kForker,    // Starts the processes of layers: forks; neither sockets nor threads.
   kVerifier,  // Hashes one layer: reads and writes what is open, kills its parser; no path at all.
   kParser,    // Unpacks one layer: file calls only.
+  kArchiveReader,  // Reads an image archive: threads; no sockets, writes no file.
+  kArchiveWriter,  // Reads layers, also what needs privilege, and writes an image archive.
 };
 
 // Sets no_new_privs, without which a process may not confine itself. First of all steps.

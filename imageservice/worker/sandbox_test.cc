@@ -81,13 +81,18 @@ std::string RoleName(const ::testing::TestParamInfo<Role>& role) {
       return "Verifier";
     case Role::kParser:
       return "Parser";
+    case Role::kArchiveReader:
+      return "ArchiveReader";
+    case Role::kArchiveWriter:
+      return "ArchiveWriter";
   }
   return "";
 }
 
 INSTANTIATE_TEST_SUITE_P(Roles, SandboxTest,
                          ::testing::Values(Role::kNetwork, Role::kForker, Role::kVerifier,
-                                           Role::kParser),
+                                           Role::kParser, Role::kArchiveReader,
+                                           Role::kArchiveWriter),
                          RoleName);
 
 TEST_P(SandboxTest, CannotReadOrWriteFilesElsewhere) {
@@ -144,6 +149,8 @@ TEST_F(RoleTest, OnlyTheNetworkHasSockets) {
   EXPECT_EQ(RunConfined(Role::kForker, temp_.path(), can_connect), 0);
   EXPECT_EQ(RunConfined(Role::kVerifier, temp_.path(), can_connect), 0);
   EXPECT_EQ(RunConfined(Role::kParser, temp_.path(), can_connect), 0);
+  EXPECT_EQ(RunConfined(Role::kArchiveReader, temp_.path(), can_connect), 0);
+  EXPECT_EQ(RunConfined(Role::kArchiveWriter, temp_.path(), can_connect), 0);
 }
 
 TEST_F(RoleTest, OnlyTheForkerForks) {
@@ -156,6 +163,8 @@ TEST_F(RoleTest, OnlyTheForkerForks) {
   EXPECT_EQ(RunConfined(Role::kForker, temp_.path(), can_fork), 1);
   EXPECT_EQ(RunConfined(Role::kVerifier, temp_.path(), can_fork), 0);
   EXPECT_EQ(RunConfined(Role::kParser, temp_.path(), can_fork), 0);
+  EXPECT_EQ(RunConfined(Role::kArchiveReader, temp_.path(), can_fork), 0);
+  EXPECT_EQ(RunConfined(Role::kArchiveWriter, temp_.path(), can_fork), 0);
 }
 
 // Landlock knows nothing of these calls.
@@ -166,7 +175,8 @@ TEST_F(RoleTest, NobodyButTheForkerChangesTheMetadataOfFilesElsewhere) {
   ASSERT_EQ(mkdir(staging.c_str(), 0700), 0);
   struct stat before = {};
   ASSERT_EQ(stat(other.c_str(), &before), 0);
-  for (const Role role : {Role::kNetwork, Role::kVerifier, Role::kParser}) {
+  for (const Role role : {Role::kNetwork, Role::kVerifier, Role::kParser, Role::kArchiveReader,
+                          Role::kArchiveWriter}) {
     const int code = RunConfined(role, staging, [&](int root) {
       const timespec times[2] = {{1, 0}, {1, 0}};
       for (const std::string& path : {other, std::string("../other")}) {
@@ -190,10 +200,10 @@ TEST_F(RoleTest, NobodyButTheForkerChangesTheMetadataOfFilesElsewhere) {
 }
 
 // What holds without Landlock, which the kernel may lack.
-TEST_F(RoleTest, TheNetworkAndVerifiersWriteNoFileEvenWithoutLandlock) {
+TEST_F(RoleTest, OnlyParsersAndArchiveWritersWriteFilesEvenWithoutLandlock) {
   const std::string file = temp_.path() + "/file";
   ASSERT_TRUE(base::ReplaceFile(file, "x", 0666, base::Durability::kVolatile).ok());
-  for (const Role role : {Role::kNetwork, Role::kVerifier}) {
+  for (const Role role : {Role::kNetwork, Role::kVerifier, Role::kArchiveReader}) {
     const pid_t child = fork();
     if (child == 0) {
       const std::string fresh = file + "-fresh";
@@ -203,7 +213,7 @@ TEST_F(RoleTest, TheNetworkAndVerifiersWriteNoFileEvenWithoutLandlock) {
       }
       code = open(fresh.c_str(), O_RDONLY | O_CREAT, 0600) >= 0 ? 2 : code;
       code = open("/tmp", O_TMPFILE | O_RDWR, 0600) >= 0 ? 3 : code;
-      code = (open(file.c_str(), O_RDONLY) >= 0) == (role == Role::kNetwork) ? code : 4;
+      code = (open(file.c_str(), O_RDONLY) >= 0) == (role != Role::kVerifier) ? code : 4;
       _exit(code);
     }
     int status = 0;

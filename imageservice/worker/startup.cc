@@ -10,6 +10,7 @@
 #include "base/files.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "imageservice/worker/archive_task.h"
 #include "imageservice/worker/sandbox.h"
 
 namespace imageservice::worker {
@@ -43,9 +44,16 @@ absl::StatusOr<PullRequest> ReceiveRequest(Channel* channel) {
 }
 
 absl::StatusOr<base::UniqueFd> BecomeNetworkProcess(const PullRequest& request, Forker* forker,
-                                                    Channel* channel) {
+                                                    Channel* channel,
+                                                    std::unique_ptr<ArchiveSource>* archive) {
   ASSIGN_OR_RETURN(base::UniqueFd staging, LockStaging(request.staging_directory));
   RETURN_IF_ERROR(forker->Configure(staging.get(), request.limits));
+  if (archive != nullptr && !request.archive.empty()) {
+    ASSIGN_OR_RETURN(*archive, OpenArchiveConfined(request.archive, [&](const Warning& warning) {
+      channel->Send(base::Context(), Encode(WorkerMessage(warning))).IgnoreError();
+    }));
+    return staging;
+  }
   ASSIGN_OR_RETURN(const Landlock landlock, ConfineFiles(NetworkFiles(), {}));
   if (landlock == Landlock::kMissing) {
     const Warning warning{

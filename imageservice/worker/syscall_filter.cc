@@ -134,6 +134,17 @@ constexpr const char* kForkerOnly[] = {
     "waitid",
 };
 
+// Talking to daemon and forker over sockets that are there already, and threads.
+constexpr const char* kArchive[] = {
+    "dup",        "getdents64",        "getppid", "membarrier", "pipe2", "recvfrom", "recvmsg",
+    "readlinkat", "sched_getaffinity", "sendmsg", "sendto",     "statx", "sysinfo",
+};
+
+constexpr const char* kArchiveOutput[] = {
+    "fgetxattr", "fsync",     "ftruncate", "getxattr", "open",
+    "openat",    "listxattr", "mkdirat",   "pwrite64", "renameat",
+};
+
 #ifdef __SANITIZE_ADDRESS__
 // The sanitizers ask whether memory is readable by writing it into a pipe.
 constexpr const char* kSanitizers[] = {"pipe", "pipe2", "readlink"};
@@ -186,6 +197,15 @@ void AllowReading(Filter* filter) {
   filter->Rule(SCMP_ACT_ALLOW, "openat", SCMP_A2_64(SCMP_CMP_MASKED_EQ, kChanges, O_RDONLY));
 }
 
+void AddThreadRules(Filter* filter) {
+  // Threads, not processes. clone3 hides its flags in memory: glibc falls back on ENOSYS.
+  filter->Rule(SCMP_ACT_ALLOW, "clone", SCMP_A0_64(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+  filter->Rule(SCMP_ACT_ERRNO(ENOSYS), "clone3");
+  filter->Rule(SCMP_ACT_ALLOW, "tgkill",
+               SCMP_A0_64(SCMP_CMP_EQ, static_cast<scmp_datum_t>(getpid())));
+  filter->Rule(SCMP_ACT_ALLOW, "prlimit64", SCMP_A0_64(SCMP_CMP_EQ, 0), SCMP_A2_64(SCMP_CMP_EQ, 0));
+}
+
 void AddNetworkRules(Filter* filter) {
   filter->Allow(kNetworkOnly);
   AllowReading(filter);
@@ -197,13 +217,14 @@ void AddNetworkRules(Filter* filter) {
   // A pair of streams cannot be pointed at anything else.
   filter->Rule(SCMP_ACT_ALLOW, "socketpair", SCMP_A0_64(SCMP_CMP_EQ, AF_UNIX),
                SCMP_A1_64(SCMP_CMP_MASKED_EQ, 0xf, SOCK_STREAM));
-  // Threads, not processes. clone3 hides its flags in memory: glibc falls back on ENOSYS.
-  filter->Rule(SCMP_ACT_ALLOW, "clone", SCMP_A0_64(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
-  filter->Rule(SCMP_ACT_ERRNO(ENOSYS), "clone3");
-  filter->Rule(SCMP_ACT_ALLOW, "tgkill",
-               SCMP_A0_64(SCMP_CMP_EQ, static_cast<scmp_datum_t>(getpid())));
-  filter->Rule(SCMP_ACT_ALLOW, "prlimit64", SCMP_A0_64(SCMP_CMP_EQ, 0), SCMP_A2_64(SCMP_CMP_EQ, 0));
+  AddThreadRules(filter);
   filter->Rule(SCMP_ACT_ALLOW, "prctl", SCMP_A0_64(SCMP_CMP_EQ, PR_SET_NAME));
+}
+
+void AddArchiveRules(Filter* filter) {
+  filter->Allow(kArchive);
+  AllowReading(filter);
+  AddThreadRules(filter);
 }
 
 void AddForkerRules(Filter* filter) {
@@ -243,6 +264,13 @@ absl::Status FilterSystemCalls(Role role, pid_t child) {
       break;
     case Role::kParser:
       filter.Allow(kParserFiles);
+      break;
+    case Role::kArchiveReader:
+      AddArchiveRules(&filter);
+      break;
+    case Role::kArchiveWriter:
+      AddArchiveRules(&filter);
+      filter.Allow(kArchiveOutput);
       break;
   }
   return filter.Load();

@@ -11,19 +11,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
+#include "imageservice/worker/content_source.h"
 #include "imageservice/worker/protocol.h"
 #include "imageservice/worker/registry/attempts.h"
 #include "imageservice/worker/registry/auth.h"
 #include "imageservice/worker/registry/http.h"
 
 namespace imageservice::worker {
-
-// A manifest or index as an endpoint served it.
-struct Document {
-  std::string body;
-  std::string media_type;  // Of Content-Type, without parameters; empty when missing.
-  std::string digest;      // Of the body; verified.
-};
 
 // Where a blob may come from: an endpoint, or a URL its manifest names (a foreign layer).
 struct BlobSource {
