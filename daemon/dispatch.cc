@@ -55,8 +55,8 @@ absl::Status UnbuiltError(std::string_view method) {
   return absl::UnimplementedError(base::StrCat(method, " is not built yet"));
 }
 
-UnaryCall::UnaryCall(grpc::CallbackServerContext* context, const Verb& verb, std::string subject,
-                     InFlight* in_flight)
+Call::Call(grpc::CallbackServerContext* context, const Verb& verb, std::string subject,
+           InFlight* in_flight)
     : method_(verb.method),
       subject_(std::move(subject)),
       start_(absl::Now()),
@@ -70,7 +70,7 @@ UnaryCall::UnaryCall(grpc::CallbackServerContext* context, const Verb& verb, std
   }
 }
 
-void UnaryCall::Complete(const absl::Status& status, std::string_view made) {
+void Call::Complete(const absl::Status& status, std::string_view made) {
   const std::string taken = DurationText(absl::Now() - start_);
   if (status.ok() || IsRoutine(status.code())) {
     base::LogDebug(method_, subject_.empty() ? "" : " ", subject_, made.empty() ? "" : " ", made,
@@ -82,7 +82,7 @@ void UnaryCall::Complete(const absl::Status& status, std::string_view made) {
                      " request=", request_);
   }
   in_flight_->Remove(request_);
-  Finish(ToGrpc(status));
+  Answer(ToGrpc(status));
 }
 
 grpc::ServerUnaryReactor* Dispatcher::Unbuilt(grpc::CallbackServerContext* context,
@@ -92,7 +92,7 @@ grpc::ServerUnaryReactor* Dispatcher::Unbuilt(grpc::CallbackServerContext* conte
   return call;
 }
 
-void Dispatcher::Post(const Verb& verb, UnaryCall* call, base::Lane::Task task) {
+void Dispatcher::Post(const Verb& verb, Call* call, base::Lane::Task task) {
   base::Lane::Task guarded = [call, task = std::move(task)] {
     absl::Status wanted = call->context().Check();
     if (!wanted.ok()) {

@@ -7,7 +7,9 @@
 #include <grpcpp/support/status.h>
 
 #include <atomic>
+#include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,6 +19,7 @@
 #include "base/context.h"
 #include "base/lane.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/strings.h"
 #include "daemon/in_flight.h"
 
@@ -51,6 +54,8 @@ std::string Subject(const Request& request) {
                         request.config().metadata().name());
   } else if constexpr (requires { request.image().image(); }) {
     return base::StrCat("image=", request.image().image());
+  } else if constexpr (requires { request.path(); }) {
+    return base::StrCat("archive=", request.path());
   } else {
     return "";
   }
@@ -68,11 +73,14 @@ std::string Made(const Response& response) {
   }
 }
 
-// One unary call from its arrival to its answer. Deletes itself when gRPC is done with it.
-class UnaryCall final : public grpc::ServerUnaryReactor {
+// What all calls have in common, from arrival to answer: number, deadline, cancellation, log.
+class Call {
  public:
-  UnaryCall(grpc::CallbackServerContext* context, const Verb& verb, std::string subject,
-            InFlight* in_flight);
+  Call(grpc::CallbackServerContext* context, const Verb& verb, std::string subject,
+       InFlight* in_flight);
+  virtual ~Call() = default;
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
 
   // The call's deadline and cancellation.
   base::Context context() const { return {deadline_, cancellation_}; }
@@ -87,9 +95,11 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   // it once; the call and the messages are gone when it returns. `made` joins the subject there.
   void Complete(const absl::Status& status, std::string_view made = "");
 
+ protected:
+  void CancelRequest() { cancellation_->Cancel(); }
+
  private:
-  void OnCancel() override { cancellation_->Cancel(); }
-  void OnDone() override { delete this; }
+  virtual void Answer(const grpc::Status& status) = 0;
 
   const std::string_view method_;
   const std::string subject_;
@@ -98,6 +108,17 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   InFlight* const in_flight_;
   const std::shared_ptr<base::Cancellation> cancellation_;
   const uint64_t request_;
+};
+
+// One unary call. Deletes itself when gRPC is done with it.
+class UnaryCall final : public grpc::ServerUnaryReactor, public Call {
+ public:
+  using Call::Call;
+
+ private:
+  void Answer(const grpc::Status& status) override { Finish(status); }
+  void OnCancel() override { CancelRequest(); }
+  void OnDone() override { delete this; }
 };
 
 // The answer to come of an asynchronous verb. The first Set answers, later ones do nothing; one
@@ -122,6 +143,84 @@ class PendingAnswer {
   UnaryCall* const call_;
   Response* const response_;
   std::atomic<bool> answered_ = false;
+};
+
+// Whether an event may be replaced by the next one while it waits to be sent.
+enum class Keep { kAlways, kUntilNext };
+
+// One server-streaming call: a bounded row of events, sent as fast as the caller takes them.
+// Deletes itself when gRPC is done with it.
+template <typename Event>
+class StreamCall final : public grpc::ServerWriteReactor<Event>, public Call {
+ public:
+  using Call::Call;
+
+  // Sends `event` after those before it. Thread-safe; not after Complete. Dropped when the caller
+  // has left.
+  void Emit(const Event& event, Keep keep) {
+    {
+      const base::MutexLock lock(&mutex_);
+      if (is_lost_) return;
+      if (!waiting_.empty() && waiting_.back().second == Keep::kUntilNext) waiting_.pop_back();
+      waiting_.emplace_back(event, keep);
+    }
+    Proceed();
+  }
+
+ private:
+  // The end is sent when the events are.
+  void Answer(const grpc::Status& status) override {
+    {
+      const base::MutexLock lock(&mutex_);
+      end_ = status;
+    }
+    Proceed();
+  }
+
+  // Starts the next write, or the end, unless a write is under way.
+  void Proceed() {
+    std::optional<grpc::Status> end;
+    {
+      const base::MutexLock lock(&mutex_);
+      if (is_writing_) return;
+      if (!waiting_.empty()) {
+        current_ = std::move(waiting_.front().first);
+        waiting_.pop_front();
+        is_writing_ = true;
+      } else if (end_.has_value()) {
+        end = std::exchange(end_, std::nullopt);
+        is_writing_ = true;  // Nothing follows.
+      } else {
+        return;
+      }
+    }
+    if (end.has_value()) {
+      this->Finish(*end);
+    } else {
+      this->StartWrite(&current_);
+    }
+  }
+
+  void OnWriteDone(bool ok) override {
+    {
+      const base::MutexLock lock(&mutex_);
+      is_writing_ = false;
+      if (!ok) {
+        is_lost_ = true;
+        waiting_.clear();
+      }
+    }
+    Proceed();
+  }
+  void OnCancel() override { CancelRequest(); }
+  void OnDone() override { delete this; }
+
+  base::Mutex mutex_;
+  std::deque<std::pair<Event, Keep>> waiting_ ABSL_GUARDED_BY(mutex_);
+  std::optional<grpc::Status> end_ ABSL_GUARDED_BY(mutex_);
+  bool is_writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool is_lost_ ABSL_GUARDED_BY(mutex_) = false;
+  Event current_;  // Being written.
 };
 
 // Thread-safe. Lives longer than the server and shorter than the lanes.
@@ -173,13 +272,32 @@ class Dispatcher {
     return call;
   }
 
+  // Runs `handler(context, request, emit)`, which returns an absl::Status, on the verb's lane.
+  // `emit` sends an event, of which one that `is_passing` may be left out when others wait.
+  template <typename Event, typename Request, typename Handler>
+  grpc::ServerWriteReactor<Event>* RunStream(grpc::CallbackServerContext* context, const Verb& verb,
+                                             const Request* request, Handler handler,
+                                             bool (*is_passing)(const Event&)) {
+    auto* call = new StreamCall<Event>(context, verb, Subject(*request), in_flight_);
+    Post(verb, call, [call, request, handler = std::move(handler), is_passing] {
+      const absl::Status status = [&] {
+        const base::LogField field = call->NameLogLines();
+        return handler(call->context(), *request, [&](const Event& event) {
+          call->Emit(event, is_passing(event) ? Keep::kUntilNext : Keep::kAlways);
+        });
+      }();
+      call->Complete(status);
+    });
+    return call;
+  }
+
   // Answers UNIMPLEMENTED with the method's name.
   grpc::ServerUnaryReactor* Unbuilt(grpc::CallbackServerContext* context, std::string_view method);
 
  private:
   // Runs `task` on the lane or at once; completes the call itself
   // when the lane refuses or the caller went.
-  void Post(const Verb& verb, UnaryCall* call, base::Lane::Task task);
+  void Post(const Verb& verb, Call* call, base::Lane::Task task);
 
   InFlight* const in_flight_;
 };

@@ -13,6 +13,7 @@
 #include "base/strings.h"
 #include "daemon/config.h"
 #include "daemon/config_keys.h"
+#include "daemon/image_options.h"
 #include "daemon/serve.h"
 #include "daemon/status_command.h"
 
@@ -34,6 +35,7 @@ struct CommandLine {
       std::vector<std::vector<std::string>>(flags.size());
   bool config_default = false;
   bool status_records = false;
+  ImageCommand image;
 };
 
 // Subcommands before the many flags, a value as "VALUE".
@@ -151,6 +153,10 @@ int Run(const CLI::App& app, CommandLine* line, std::string_view program) {
   if (const auto level = base::ParseLogLevel(config->log_level); level.ok()) {
     base::SetLogLevel(*level);
   }
+  if (app.got_subcommand("image")) {
+    if (line->image.socket.empty()) line->image.socket = config->listen;
+    return RunImageCommand(line->image);
+  }
   if (app.got_subcommand("status")) return RunStatus(*config, line->status_records);
   ResolveHost(program, &*config);
   if (app.got_subcommand("config")) return Print(FormatConfig(*config));
@@ -175,6 +181,7 @@ int Main(int argc, char** argv) {
       "status", "Ask the running daemon: conditions, operations, network, pulls; 3: not ready");
   status->add_flag("--records", line.status_records,
                    "Print the records on disk instead; needs no daemon");
+  AddImageOptions(&app, &line.image);
   AddFlags(&app, &line);
   app.footer(
       "Exit status: 0 well, 1 failed, 2 wrong command line or configuration, 3 not ready.\n"

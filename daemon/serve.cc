@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "daemon/crisp_rpcs.h"
 #include "daemon/dispatch.h"
 #include "daemon/image_rpcs.h"
 #include "daemon/in_flight.h"
@@ -162,12 +163,14 @@ absl::Status Serve(const Config& config) {
       });
   const std::unique_ptr<grpc::Service> image =
       MakeImageRpcs(services->image.get(), &dispatcher, &lanes);
+  const std::unique_ptr<grpc::Service> crisp =
+      MakeCrispRpcs(services->image.get(), &dispatcher, &lanes);
   ASSIGN_OR_RETURN(
       const std::unique_ptr<Server> server,
       Server::Start({.socket = config.listen,
                      .max_send_bytes = static_cast<int>(config.grpc_max_send_msg_size),
                      .max_receive_bytes = static_cast<int>(config.grpc_max_recv_msg_size)},
-                    {runtime.get(), image.get()}));
+                    {runtime.get(), image.get(), crisp.get()}));
   base::LogInfo("crisp ", CRISP_VERSION, " serves on ", config.listen);
   Tell(notifier, base::StrCat("READY=1\nMAINPID=", getpid()));
 

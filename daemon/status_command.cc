@@ -1,13 +1,13 @@
 #include "daemon/status_command.h"
 
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
-
 #include <chrono>
 #include <map>
+#include <memory>
 
 #include "base/json.h"
+#include "base/status_macros.h"
 #include "base/strings.h"
+#include "daemon/crisp_client.h"
 #include "proto/api.grpc.pb.h"
 #include "proto/cri.h"
 
@@ -15,24 +15,6 @@ namespace crispd {
 namespace {
 
 constexpr std::chrono::seconds kPatience(10);
-
-absl::Status FromGrpc(const grpc::Status& status, const std::string& socket) {
-  if (status.ok()) return absl::OkStatus();
-  const auto code = static_cast<absl::StatusCode>(status.error_code());
-  const std::string& message = status.error_message();
-  if (code == absl::StatusCode::kUnavailable) {
-    // What the system said comes last, after gRPC's own words.
-    const size_t colon = message.rfind(": ");
-    return absl::Status(
-        code, base::StrCat("crisp is not running on ", socket, " (",
-                           colon == std::string::npos ? message : message.substr(colon + 2), ")"));
-  }
-  if (code == absl::StatusCode::kDeadlineExceeded) {
-    return absl::Status(code, base::StrCat("crisp does not answer on ", socket, " (",
-                                           kPatience.count(), "s passed)"));
-  }
-  return absl::Status(code, base::StrCat("ask ", socket, ": ", message));
-}
 
 // A value of the info map: JSON with indentation where it is JSON, else as it is.
 std::string InfoText(const std::string& value) {
@@ -44,23 +26,17 @@ std::string InfoText(const std::string& value) {
 }  // namespace
 
 absl::StatusOr<DaemonStatus> AskStatus(const std::string& socket) {
-  const std::unique_ptr<cri::RuntimeService::Stub> stub = cri::RuntimeService::NewStub(
-      grpc::CreateChannel(base::StrCat("unix:", socket), grpc::InsecureChannelCredentials()));
-  const auto deadline = std::chrono::system_clock::now() + kPatience;
-  grpc::ClientContext version_context;
-  version_context.set_deadline(deadline);
   cri::VersionResponse version;
-  absl::Status asked =
-      FromGrpc(stub->Version(&version_context, cri::VersionRequest(), &version), socket);
-  if (!asked.ok()) return asked;
+  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, ConnectToDaemon(socket, &version));
 
   grpc::ClientContext context;
-  context.set_deadline(deadline);
+  context.set_deadline(std::chrono::system_clock::now() + kPatience);
   cri::StatusRequest request;
   request.set_verbose(true);
   cri::StatusResponse response;
-  asked = FromGrpc(stub->Status(&context, request, &response), socket);
-  if (!asked.ok()) return asked;
+  RETURN_IF_ERROR(base::Annotate(
+      FromGrpc(cri::RuntimeService::NewStub(channel)->Status(&context, request, &response)),
+      base::StrCat("ask ", socket)));
 
   DaemonStatus status;
   status.ready = response.status().conditions_size() > 0;
