@@ -407,13 +407,14 @@ absl::Status PullSession::AnswerWaiting(const base::Context& ctx) {
 absl::Status PullSession::CommitLayers(const base::Context& ctx) {
   const auto begin = std::chrono::steady_clock::now();
   while (committed_ < layers_.size()) {
-    const Layer& layer = layers_[committed_];
+    Layer& layer = layers_[committed_];
     if (layer.claim != Claim::kPresent) {
       if (!layer.done.has_value()) {
         break;
       }
       RETURN_IF_ERROR(base::Annotate(CommitLayer(ctx, layer),
                                      base::StrCat("layer sha256:", layer.question.diff_id)));
+      layer.done->deferred = {};  // It is done, and can be megabytes.
     }
     ++committed_;
     ReportLayers();

@@ -11,12 +11,9 @@ namespace {
 using Kind = DeferredOperation::Kind;
 
 constexpr size_t kMaxTrackedBytes = 192 << 20;
-constexpr size_t kMaxDeferredBytes = 6 << 20;  // Fits a frame of the protocol, escaped.
-// What a container's node and a message's member cost beside their text.
+// What a container's node costs beside its text.
 constexpr size_t kNoteBytes = 100;
 constexpr size_t kDirectoryBytes = 250;
-constexpr size_t kOperationBytes = 8;
-constexpr size_t kNodeBytes = 100;
 
 const std::string& PathOf(const std::string& path) { return path; }
 template <typename Value>
@@ -105,13 +102,9 @@ absl::StatusOr<std::vector<DeferredOperation>> LayerNotes::Operations() const {
   for (const std::string& path : implicit_) {
     operations.push_back({.kind = Kind::kCopyMetadata, .path = path});
   }
-  size_t bytes = 0;
+  DeferredTotal total;
   for (const DeferredOperation& operation : operations) {
-    bytes += operation.path.size() + operation.target.size() + kOperationBytes +
-             (operation.kind == Kind::kNode ? kNodeBytes : 0);
-  }
-  if (bytes > kMaxDeferredBytes) {
-    return absl::ResourceExhaustedError("the layer needs too much deferred work");
+    RETURN_IF_ERROR(total.Add(operation));
   }
   return operations;
 }

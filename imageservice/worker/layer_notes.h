@@ -37,7 +37,7 @@ class LayerNotes {
   size_t implicit_directories() const { return implicit_.size(); }
   uint64_t nodes() const;
 
-  // What the daemon has to do, in the order in which it has to.
+  // What the daemon has to do, in the order in which it has to; within the limits of DeferredTotal.
   absl::StatusOr<std::vector<DeferredOperation>> Operations() const;
 
  private:

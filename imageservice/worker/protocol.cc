@@ -202,8 +202,10 @@ absl::StatusOr<UnpackedLayer> ParseUnpacked(const Json& json) {
   if (layer.bytes >> 48 != 0 || layer.inodes >> 40 != 0) {
     return absl::InvalidArgumentError("a layer larger than can be");
   }
+  DeferredTotal total;
   for (const Json& element : base::JsonMember(json, "deferred")) {
     ASSIGN_OR_RETURN(DeferredOperation operation, ParseOperation(element));
+    RETURN_IF_ERROR(total.Add(operation));
     layer.deferred.push_back(std::move(operation));
   }
   return layer;
@@ -281,6 +283,23 @@ absl::StatusOr<Message> ParseStatus(const Json& json) {
 }
 
 }  // namespace
+
+absl::Status DeferredTotal::Add(const DeferredOperation& operation) {
+  ++operations_;
+  bytes_ += operation.path.size() + operation.target.size();
+  if (operations_ > kMaxDeferredOperations) {
+    return absl::ResourceExhaustedError(base::StrCat(
+        "more than ", kMaxDeferredOperations,
+        " links to lower layers, implied or opaque directories and devices in one layer"));
+  }
+  if (bytes_ > kMaxDeferredBytes) {
+    return absl::ResourceExhaustedError(base::StrCat(
+        "more than ", kMaxDeferredBytes,
+        " bytes of paths of links to lower layers, implied or opaque directories and devices in "
+        "one layer"));
+  }
+  return absl::OkStatus();
+}
 
 std::string Encode(const WorkerMessage& message) {
   return base::DumpJson(std::visit([](const auto& value) { return ToJson(value); }, message));

@@ -224,6 +224,23 @@ struct DeferredOperation {
   Node node = {};      // kNode only.
 };
 
+// What the deferred operations of one layer may be together. In the daemon each takes some 150
+// bytes beside its paths until the layer is in place, and a few times that while the message is
+// read.
+inline constexpr size_t kMaxDeferredOperations = 100'000;
+inline constexpr size_t kMaxDeferredBytes = 6 << 20;  // Of their paths and targets.
+
+// Counts the deferred operations of one layer.
+class DeferredTotal {
+ public:
+  // RESOURCE_EXHAUSTED, naming the limit, once it is too much.
+  absl::Status Add(const DeferredOperation& operation);
+
+ private:
+  size_t operations_ = 0;
+  size_t bytes_ = 0;
+};
+
 // A layer was fetched and its verdict sent.
 struct LayerDone {
   int index = 0;
@@ -293,7 +310,7 @@ std::string Encode(const LayerMessage& message);
 
 // The message in `json`; INVALID_ARGUMENT for anything malformed, with limits checked: indexes are
 // not negative, chain and diff IDs are 64 hexadecimal digits, `directory` is a number, and deferred
-// paths are clean as promised above.
+// paths are clean as promised above. RESOURCE_EXHAUSTED for too much deferred work.
 absl::StatusOr<DaemonMessage> ParseDaemonMessage(std::string_view json);
 absl::StatusOr<WorkerMessage> ParseWorkerMessage(std::string_view json);
 absl::StatusOr<LayerMessage> ParseLayerMessage(std::string_view json);

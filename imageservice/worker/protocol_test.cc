@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <thread>
 
 #include "base/json.h"
 #include "base/strings.h"
+#include "imageservice/worker/verdict.h"
 
 namespace imageservice::worker {
 namespace {
@@ -134,6 +136,45 @@ TEST(ProtocolTest, DeferredDevicesAreChecked) {
         R"({"type":"unpacked","bytes":0,"inodes":0,"deferred":[["node","n",)", node, "]]}");
     EXPECT_EQ(ParseLayerMessage(json).status().code(), absl::StatusCode::kInvalidArgument) << node;
   }
+}
+
+TEST(ProtocolTest, DeferredOperationsAreLimitedInNumber) {
+  UnpackedLayer layer;
+  layer.deferred.resize(kMaxDeferredOperations, {.path = "a"});
+  EXPECT_TRUE(ParseLayerMessage(Encode(LayerMessage(layer))).ok());
+  layer.deferred.push_back(layer.deferred.front());
+  const absl::Status status = ParseLayerMessage(Encode(LayerMessage(layer))).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_NE(status.message().find("100000"), absl::string_view::npos) << status;
+}
+
+TEST(ProtocolTest, DeferredPathsAreLimitedTogether) {
+  UnpackedLayer layer;
+  layer.deferred.resize(kMaxDeferredBytes / 4096, {DeferredOperation::Kind::kHardLink,
+                                                   std::string(2048, 'p'), std::string(2048, 't')});
+  EXPECT_TRUE(ParseLayerMessage(Encode(LayerMessage(layer))).ok());
+  layer.deferred.push_back({.path = "a"});
+  EXPECT_EQ(ParseLayerMessage(Encode(LayerMessage(layer))).status().code(),
+            absl::StatusCode::kResourceExhausted);
+}
+
+TEST(ProtocolTest, AllTheDeferredWorkThatMayBeFitsAVerdict) {
+  // The longest there is of everything: devices whose paths have to be escaped.
+  DeferredOperation operation = {
+      .kind = DeferredOperation::Kind::kNode,
+      .path = std::string(kMaxDeferredBytes / kMaxDeferredOperations, '\xff')};
+  operation.node = {.is_block = true,
+                    .major = 0xfffff,
+                    .minor = 0xfffff,
+                    .mode = 07777,
+                    .uid = 0xfffffffe,
+                    .gid = 0xfffffffe,
+                    .mtime = {INT64_MIN, 999'999'999}};
+  UnpackedLayer layer;
+  layer.deferred.resize(kMaxDeferredOperations, operation);
+  const std::string json = Encode(LayerMessage(layer));
+  EXPECT_LE(json.size(), kMaxUnpackedBytes);
+  EXPECT_TRUE(ParseLayerMessage(json).ok());
 }
 
 TEST(ProtocolTest, DeferredPathsMayBeAnyBytes) {

@@ -19,7 +19,8 @@
 
 namespace imageservice::worker {
 
-inline constexpr size_t kMaxUnpackedBytes = 64 << 20;  // What a parser may say.
+// What a parser may say: as many deferred operations as there may be, each byte of a path escaped.
+inline constexpr size_t kMaxUnpackedBytes = 32 << 20;
 
 struct Verdict {
   std::string directory;  // Of the layer in the staging directory; IsLayerDirectory.
