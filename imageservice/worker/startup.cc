@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -16,8 +17,9 @@
 namespace imageservice::worker {
 namespace {
 
-// Of the network process; zstd alone takes up to 128 MiB for a layer.
-constexpr uint64_t kMemory = uint64_t{2} << 30;
+// Of the network process: much more than it needs, and what zstd's largest window takes.
+constexpr uint64_t kMemory = uint64_t{1} << 30;
+constexpr uint64_t kMemoryPerLayer = uint64_t{160} << 20;
 
 absl::StatusOr<base::UniqueFd> LockStaging(const std::string& path) {
   ASSIGN_OR_RETURN(base::UniqueFd staging, base::Open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
@@ -62,7 +64,8 @@ absl::StatusOr<base::UniqueFd> BecomeNetworkProcess(const PullRequest& request, 
     RETURN_IF_ERROR(channel->Send(base::Context(), Encode(WorkerMessage(warning))));
   }
   RETURN_IF_ERROR(DropCapabilities(Role::kNetwork));
-  RETURN_IF_ERROR(LimitMemory(kMemory));
+  const auto layers = static_cast<uint64_t>(std::max(1, request.limits.max_parallel_layers));
+  RETURN_IF_ERROR(LimitMemory(kMemory + layers * kMemoryPerLayer));
   RETURN_IF_ERROR(FilterSystemCalls(Role::kNetwork));
   return staging;
 }
