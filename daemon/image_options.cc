@@ -113,9 +113,7 @@ void AddSave(CLI::App* image, ImageCommand* command) {
 
 }  // namespace
 
-CLI::App* AddImageOptions(CLI::App* app, ImageCommand* command) {
-  CLI::App* image =
-      app->add_subcommand("image", "List, pull, remove, load and save images (image --help)");
+void AddImageOptions(CLI::App* image, ImageCommand* command) {
   image->require_subcommand(1);
   image->footer(
       "Exit status: 0 all went well, 1 something failed, 2 wrong command line, 130 interrupted\n"
@@ -124,7 +122,7 @@ CLI::App* AddImageOptions(CLI::App* app, ImageCommand* command) {
       ->type_name("PATH");
   image
       ->add_option("--timeout", command->timeout_seconds, "Give up after so many seconds; 0: never")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Validator(CLI::NonNegativeNumber).description(""))
       ->type_name("SECONDS");
   AddList(image, command);
   AddPull(image, command);
@@ -134,7 +132,6 @@ CLI::App* AddImageOptions(CLI::App* app, ImageCommand* command) {
   for (CLI::App* verb : image->get_subcommands({})) {
     verb->fallthrough();
   }
-  return image;
 }
 
 }  // namespace crispd

@@ -7,8 +7,8 @@
 
 namespace crispd {
 
-// Adds the subcommand `image` with its own subcommands to `app`; parsing fills `command`, which
-// must outlive `app`. Returns it.
-CLI::App* AddImageOptions(CLI::App* app, ImageCommand* command);
+// Gives the subcommand `image` its own subcommands; parsing fills `command`, which must outlive it.
+// Only for who typed it: all these options are memory that a serving daemon would keep.
+void AddImageOptions(CLI::App* image, ImageCommand* command);
 
 }  // namespace crispd

@@ -2,9 +2,11 @@
 #include <malloc.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "CLI/CLI.hpp"
@@ -73,20 +75,23 @@ std::string UnknownArgument(const CLI::App& app) {
   if (left.empty()) return "";
   const std::string word = left[0].substr(0, left[0].find('='));
   const bool flag = word.starts_with('-');
-  const std::vector<CLI::App*> given = app.get_subcommands();
+  // The last subcommand that was understood.
+  const CLI::App* last = &app;
   std::vector<std::string> known;
-  if (flag) {
-    AddFlagNames(app, &known);
-    for (const CLI::App* subcommand : given) AddFlagNames(*subcommand, &known);
-  } else if (given.empty()) {
-    for (const CLI::App* subcommand : app.get_subcommands([](const CLI::App*) { return true; })) {
-      known.push_back(subcommand->get_name());
-    }
+  if (flag) AddFlagNames(*last, &known);
+  while (!last->get_subcommands().empty()) {
+    last = last->get_subcommands().front();
+    if (flag) AddFlagNames(*last, &known);
+  }
+  const std::vector<const CLI::App*> next =
+      last->get_subcommands([](const CLI::App*) { return true; });
+  if (!flag) {
+    for (const CLI::App* subcommand : next) known.push_back(subcommand->get_name());
   }
   const std::string nearest = NearestWord(word, known);
-  return base::StrCat(flag            ? "unknown flag \""
-                      : given.empty() ? "unknown subcommand \""
-                                      : "unexpected argument \"",
+  return base::StrCat(flag           ? "unknown flag \""
+                      : next.empty() ? "unexpected argument \""
+                                     : "unknown subcommand \"",
                       word, "\"", nearest.empty() ? "" : ": did you mean \"", nearest,
                       nearest.empty() ? " (crisp --help lists all)" : "\"?");
 }
@@ -181,7 +186,11 @@ int Main(int argc, char** argv) {
       "status", "Ask the running daemon: conditions, operations, network, pulls; 3: not ready");
   status->add_flag("--records", line.status_records,
                    "Print the records on disk instead; needs no daemon");
-  AddImageOptions(&app, &line.image);
+  CLI::App* image =
+      app.add_subcommand("image", "List, pull, remove, load and save images (image --help)");
+  if (std::find(argv, argv + argc, std::string_view("image")) != argv + argc) {
+    AddImageOptions(image, &line.image);
+  }
   AddFlags(&app, &line);
   app.footer(
       "Exit status: 0 well, 1 failed, 2 wrong command line or configuration, 3 not ready.\n"
