@@ -82,25 +82,6 @@ absl::StatusOr<SaveRequest> ParseSave(const Json& json) {
 
 // --- replies ------------------------------------------------------------------------------------
 
-Json ToJson(const Progress& progress) {
-  return {{"type", "progress"}, {"done", progress.bytes_done}, {"total", progress.bytes_total}};
-}
-
-absl::StatusOr<Progress> ParseProgress(const Json& json) {
-  Progress progress;
-  ASSIGN_OR_RETURN(progress.bytes_done, JsonSize(json, "done"));
-  ASSIGN_OR_RETURN(progress.bytes_total, JsonSize(json, "total"));
-  return progress;
-}
-
-Json ToJson(const Warning& warning) { return {{"type", "warning"}, {"message", warning.message}}; }
-
-absl::StatusOr<Warning> ParseWarning(const Json& json) {
-  Warning warning;
-  ASSIGN_OR_RETURN(warning.message, JsonString(json, "message"));
-  return warning;
-}
-
 Json ToJson(const ArchiveListing& listing) {
   Json images = Json::array();
   for (const ArchivedImage& image : listing.images) {
@@ -141,21 +122,6 @@ absl::StatusOr<SavedArchive> ParseSaved(const Json& json) {
   return saved;
 }
 
-Json ToJson(const Failed& failed) {
-  return {{"type", "error"},
-          {"code", static_cast<int>(failed.status.code())},
-          {"message", base::ToStd(failed.status.message())}};
-}
-
-absl::StatusOr<Failed> ParseFailed(const Json& json) {
-  ASSIGN_OR_RETURN(const int64_t code, JsonInt(json, "code"));
-  ASSIGN_OR_RETURN(const std::string message, JsonString(json, "message"));
-  if (code <= 0 || code > static_cast<int>(absl::StatusCode::kUnauthenticated)) {
-    return absl::InvalidArgumentError("\"code\" is no error code");
-  }
-  return Failed{absl::Status(static_cast<absl::StatusCode>(code), message)};
-}
-
 }  // namespace
 
 std::string EncodeArchive(const ArchiveRequest& request) {
@@ -176,7 +142,7 @@ absl::StatusOr<ArchiveReply> ParseArchiveReply(std::string_view json) {
                                            {"warning", As<ArchiveReply, ParseWarning>},
                                            {"listing", As<ArchiveReply, ParseListing>},
                                            {"saved", As<ArchiveReply, ParseSaved>},
-                                           {"error", As<ArchiveReply, ParseFailed>}});
+                                           {"error", As<ArchiveReply, ParseStatus<Failed>>}});
 }
 
 }  // namespace imageservice::worker

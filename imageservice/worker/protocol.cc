@@ -32,17 +32,6 @@ absl::StatusOr<std::string> CleanPath(const Json& json, std::string_view key) {
 
 // --- worker → daemon ----------------------------------------------------------------------------
 
-Json ToJson(const Progress& progress) {
-  return {{"type", "progress"}, {"done", progress.bytes_done}, {"total", progress.bytes_total}};
-}
-
-absl::StatusOr<Progress> ParseProgress(const Json& json) {
-  Progress progress;
-  ASSIGN_OR_RETURN(progress.bytes_done, JsonSize(json, "done"));
-  ASSIGN_OR_RETURN(progress.bytes_total, JsonSize(json, "total"));
-  return progress;
-}
-
 Json ToJson(const Token& token) {
   return {{"type", "token"},
           {"endpoint", token.endpoint},
@@ -59,14 +48,6 @@ absl::StatusOr<Token> ParseToken(const Json& json) {
   }
   ASSIGN_OR_RETURN(token.expires_at, JsonInt(json, "expires_at"));
   return token;
-}
-
-Json ToJson(const Warning& warning) { return {{"type", "warning"}, {"message", warning.message}}; }
-
-absl::StatusOr<Warning> ParseWarning(const Json& json) {
-  Warning warning;
-  ASSIGN_OR_RETURN(warning.message, JsonString(json, "message"));
-  return warning;
 }
 
 Json ToJson(const Resolved& resolved) {
@@ -262,25 +243,7 @@ absl::StatusOr<Done> ParseDone(const Json& json) {
   return done;
 }
 
-Json StatusToJson(std::string_view type, const absl::Status& status) {
-  return {{"type", type},
-          {"code", static_cast<int>(status.code())},
-          {"message", base::ToStd(status.message())}};
-}
-
 Json ToJson(const Stalled& stalled) { return StatusToJson("stalled", stalled.status); }
-
-Json ToJson(const Failed& failed) { return StatusToJson("error", failed.status); }
-
-template <typename Message>
-absl::StatusOr<Message> ParseStatus(const Json& json) {
-  ASSIGN_OR_RETURN(const int64_t code, JsonInt(json, "code"));
-  ASSIGN_OR_RETURN(const std::string message, JsonString(json, "message"));
-  if (code <= 0 || code > static_cast<int>(absl::StatusCode::kUnauthenticated)) {
-    return absl::InvalidArgumentError("\"code\" is no error code");
-  }
-  return Message{absl::Status(static_cast<absl::StatusCode>(code), message)};
-}
 
 }  // namespace
 

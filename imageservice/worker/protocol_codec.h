@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "imageservice/worker/protocol.h"
 
 namespace imageservice::worker::codec {
 
@@ -120,6 +121,47 @@ absl::StatusOr<Message> ParseMessage(std::string_view text,
     return base::Annotate(message.status(), base::StrCat("message \"", type, "\""));
   }
   return message;
+}
+
+// --- messages of more than one conversation -----------------------------------------------------
+
+inline Json ToJson(const Progress& progress) {
+  return {{"type", "progress"}, {"done", progress.bytes_done}, {"total", progress.bytes_total}};
+}
+
+inline absl::StatusOr<Progress> ParseProgress(const Json& json) {
+  Progress progress;
+  ASSIGN_OR_RETURN(progress.bytes_done, JsonSize(json, "done"));
+  ASSIGN_OR_RETURN(progress.bytes_total, JsonSize(json, "total"));
+  return progress;
+}
+
+inline Json ToJson(const Warning& warning) {
+  return {{"type", "warning"}, {"message", warning.message}};
+}
+
+inline absl::StatusOr<Warning> ParseWarning(const Json& json) {
+  Warning warning;
+  ASSIGN_OR_RETURN(warning.message, JsonString(json, "message"));
+  return warning;
+}
+
+inline Json StatusToJson(std::string_view type, const absl::Status& status) {
+  return {{"type", type},
+          {"code", static_cast<int>(status.code())},
+          {"message", base::ToStd(status.message())}};
+}
+
+inline Json ToJson(const Failed& failed) { return StatusToJson("error", failed.status); }
+
+template <typename Message>
+absl::StatusOr<Message> ParseStatus(const Json& json) {
+  ASSIGN_OR_RETURN(const int64_t code, JsonInt(json, "code"));
+  ASSIGN_OR_RETURN(const std::string message, JsonString(json, "message"));
+  if (code <= 0 || code > static_cast<int>(absl::StatusCode::kUnauthenticated)) {
+    return absl::InvalidArgumentError("\"code\" is no error code");
+  }
+  return Message{absl::Status(static_cast<absl::StatusCode>(code), message)};
 }
 
 }  // namespace imageservice::worker::codec
