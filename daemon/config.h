@@ -20,6 +20,7 @@ struct RuntimeHandler {
   std::string runtime_path;
   std::string runtime_root;  // Empty in a file: RUNROOT/runtime/NAME.
   std::vector<std::string> allowed_annotations;
+  bool privileged_without_host_devices = false;
   int64_t container_create_timeout = 60;  // Seconds.
 };
 
@@ -49,6 +50,20 @@ struct Config {
   std::vector<std::string> default_env;
   std::vector<std::string> default_ulimits;
   int64_t pids_limit = 0;
+  std::string seccomp_profile;
+  std::string apparmor_profile = "crisp-default";
+  bool selinux = true;
+  bool hostnetwork_disable_selinux = true;
+  bool read_only = false;
+  std::string timezone;
+  std::string default_mounts_file;
+  std::vector<std::string> absent_mount_sources_to_reject;
+  std::vector<std::string> allowed_devices = {"/dev/fuse", "/dev/net/tun"};
+  std::vector<std::string> additional_devices;
+  bool device_ownership_from_security_context = false;
+  std::vector<std::string> cdi_spec_dirs = {"/etc/cdi", "/var/run/cdi"};
+  std::vector<std::string> hooks_dirs = {"/usr/share/containers/oci/hooks.d",
+                                         "/etc/containers/oci/hooks.d"};
   std::map<std::string, RuntimeHandler, std::less<>> runtimes;
 
   // [crisp.image]
@@ -64,6 +79,7 @@ struct Config {
   std::string signature_policy;
   std::string signature_policy_dir = "/etc/crisp/policies";
   std::vector<std::string> pinned_images;
+  std::string image_volumes = "mkdir";
   int64_t max_parallel_layers = 3;
   int64_t max_parallel_pulls = 16;
   int64_t max_parallel_ranges = 4;

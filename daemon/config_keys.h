@@ -36,6 +36,8 @@ struct ConfigKey {
 // In the order in which they are printed; the keys of one table stand together.
 std::span<const ConfigKey<Config>> ConfigKeys();
 std::span<const ConfigKey<RuntimeHandler>> HandlerKeys();
+// Those of [crisp.runtime], among ConfigKeys() too.
+std::span<const ConfigKey<Config>> RuntimeKeys();
 
 // The table whose tables are runtime handlers.
 inline constexpr std::string_view kHandlersTable = "crisp.runtime.runtimes";

@@ -1,0 +1,139 @@
+#include "daemon/config_checks.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "imageservice/registries_config.h"
+
+namespace crispd {
+namespace {
+
+absl::Status Invalid(std::string message) {
+  return absl::InvalidArgumentError(base::ToAbsl(message));
+}
+
+}  // namespace
+
+absl::Status CheckPath(std::string_view text) {
+  return text.starts_with('/') ? absl::OkStatus()
+                               : Invalid(base::StrCat("want an absolute path, got \"", text, "\""));
+}
+
+absl::Status CheckOptionalPath(std::string_view text) {
+  return text.empty() ? absl::OkStatus() : CheckPath(text);
+}
+
+absl::Status CheckSocket(std::string_view text) {
+  RETURN_IF_ERROR(CheckOptionalPath(text));
+  // struct sockaddr_un holds 108 bytes with the final NUL.
+  return text.size() <= 107 ? absl::OkStatus()
+                            : Invalid(base::StrCat(
+                                  "a socket's path has at most 107 bytes, this one ", text.size()));
+}
+
+absl::Status CheckCgroup(std::string_view text) {
+  RETURN_IF_ERROR(CheckPath(text));
+  return text.size() > 1 && text.find("/..") == std::string_view::npos
+             ? absl::OkStatus()
+             : Invalid(base::StrCat("\"", text, "\" is no cgroup of its own"));
+}
+
+absl::Status CheckOptionalCgroup(std::string_view text) {
+  return text.empty() ? absl::OkStatus() : CheckCgroup(text);
+}
+
+absl::Status CheckLogLevel(std::string_view text) { return base::ParseLogLevel(text).status(); }
+
+absl::Status CheckCgroupManager(std::string_view text) {
+  if (text == "cgroupfs") return absl::OkStatus();
+  if (text == "systemd") {
+    return Invalid("the cgroup manager \"systemd\" comes in a later version: use \"cgroupfs\"");
+  }
+  return Invalid(base::StrCat("unknown cgroup manager \"", text, "\": use \"cgroupfs\""));
+}
+
+absl::Status CheckAssignment(std::string_view text) {
+  const size_t equals = text.find('=');
+  return equals != std::string_view::npos && equals > 0
+             ? absl::OkStatus()
+             : Invalid(base::StrCat("want NAME=VALUE, got \"", text, "\""));
+}
+
+absl::Status CheckCapability(std::string_view text) {
+  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'A' && c <= 'Z') || c == '_';
+  });
+  return plain ? absl::OkStatus()
+               : Invalid(base::StrCat("want a capability such as \"CHOWN\", got \"", text, "\""));
+}
+
+absl::Status CheckUlimit(std::string_view text) {
+  const std::vector<std::string> parts =
+      absl::StrSplit(base::ToAbsl(text), absl::MaxSplits(absl::ByAnyChar("=:"), 2));
+  int64_t soft = 0;
+  int64_t hard = 0;
+  const bool good = parts.size() >= 2 && !parts[0].empty() && absl::SimpleAtoi(parts[1], &soft) &&
+                    (parts.size() == 2 || absl::SimpleAtoi(parts[2], &hard)) && soft >= -1 &&
+                    hard >= -1 && (parts.size() == 2 || hard == -1 || (soft >= 0 && soft <= hard));
+  return good ? absl::OkStatus() : Invalid(base::StrCat("want NAME=SOFT:HARD, got \"", text, "\""));
+}
+
+absl::Status CheckRegistry(std::string_view text) {
+  return !text.empty() && text.find("://") == std::string_view::npos
+             ? absl::OkStatus()
+             : Invalid(base::StrCat("want a registry such as \"host:5000\", got \"", text, "\""));
+}
+
+absl::Status CheckShortNameMode(std::string_view text) {
+  return text.empty() || imageservice::ParseShortNameMode(text)
+             ? absl::OkStatus()
+             : Invalid(base::StrCat("want \"enforcing\", \"permissive\" or \"disabled\", got \"",
+                                    text, "\""));
+}
+
+absl::Status CheckImageVolumes(std::string_view text) {
+  return text == "mkdir" || text == "bind" || text == "ignore"
+             ? absl::OkStatus()
+             : Invalid(base::StrCat("want \"mkdir\", \"bind\" or \"ignore\", got \"", text, "\""));
+}
+
+absl::Status CheckNotEmpty(std::string_view text) {
+  return text.empty() ? Invalid("must not be empty") : absl::OkStatus();
+}
+
+absl::Status CheckMessageSize(int64_t number) {
+  // gRPC keeps the limit in an int.
+  constexpr int64_t kSmallest = 4 << 20;
+  return number >= kSmallest && number <= INT32_MAX
+             ? absl::OkStatus()
+             : Invalid(base::StrCat("want ", kSmallest, " to ", INT32_MAX, " bytes, got ", number));
+}
+
+absl::Status CheckPositive(int64_t number) {
+  return number > 0 ? absl::OkStatus()
+                    : Invalid(base::StrCat("want a number above 0, got ", number));
+}
+
+absl::Status CheckSmallCount(int64_t number) {
+  constexpr int64_t kMost = 1000;
+  return number > 0 && number <= kMost
+             ? absl::OkStatus()
+             : Invalid(base::StrCat("want 1 to ", kMost, ", got ", number));
+}
+
+absl::Status CheckNotNegative(int64_t number) {
+  return number >= 0 ? absl::OkStatus() : Invalid(base::StrCat("want 0 or more, got ", number));
+}
+
+absl::Status CheckPidsLimit(int64_t number) {
+  return number >= -1 ? absl::OkStatus()
+                      : Invalid(base::StrCat("want -1, 0 or a limit, got ", number));
+}
+
+}  // namespace crispd

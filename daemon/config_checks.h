@@ -1,0 +1,32 @@
+// What a value of the configuration must be besides its type: the checks that the tables of keys
+// name. Each returns INVALID_ARGUMENT with what is wanted and what was given. Pure.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace crispd {
+
+absl::Status CheckPath(std::string_view text);
+absl::Status CheckOptionalPath(std::string_view text);
+absl::Status CheckSocket(std::string_view text);
+absl::Status CheckCgroup(std::string_view text);
+absl::Status CheckOptionalCgroup(std::string_view text);
+absl::Status CheckLogLevel(std::string_view text);
+absl::Status CheckCgroupManager(std::string_view text);
+absl::Status CheckAssignment(std::string_view text);
+absl::Status CheckCapability(std::string_view text);
+absl::Status CheckUlimit(std::string_view text);
+absl::Status CheckRegistry(std::string_view text);
+absl::Status CheckShortNameMode(std::string_view text);
+absl::Status CheckImageVolumes(std::string_view text);
+absl::Status CheckNotEmpty(std::string_view text);
+absl::Status CheckMessageSize(int64_t number);
+absl::Status CheckPositive(int64_t number);
+absl::Status CheckSmallCount(int64_t number);
+absl::Status CheckNotNegative(int64_t number);
+absl::Status CheckPidsLimit(int64_t number);
+
+}  // namespace crispd
