@@ -1,4 +1,4 @@
-"""The daemons that test/bench/pull compares: each on a fresh ext4, asked through the CRI."""
+"""The daemons that test/bench compares: each on a fresh ext4, asked through the CRI."""
 
 import pathlib
 import re
@@ -23,10 +23,19 @@ oom_score = 0
 [plugins."io.containerd.grpc.v1.cri"]
   restrict_oom_score_adj = true
   stream_server_address = "127.0.0.1"
+  sandbox_image = "{sandbox_image}"
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{run}/cni/bin"
+    bin_dir = "{plugins}"
     conf_dir = "{run}/cni/conf"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.crun]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.crun.options]
+      BinaryName = "crun"
+      SystemdCgroup = false
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "crun"
 """
+PLUGINS = "/usr/lib/cni"
 
 
 class Result:
@@ -43,7 +52,7 @@ class Result:
 class Daemon:
     """One daemon process. `environment` holds what test/environment create printed."""
 
-    name = ""
+    name = monitor_name = ""
 
     def __init__(self, environment, build):
         self.environment, self.build = environment, build
@@ -114,6 +123,7 @@ class Daemon:
 
 class Crisp(Daemon):
     name = "crisp"
+    monitor_name = "crisp-monitor"
 
     def command(self):
         return [self.build / "bin/crisp", "--config", self.environment["CONFIG"]]
@@ -133,7 +143,11 @@ class Crisp(Daemon):
 
 
 class Containerd(Daemon):
+    """With crun and Debian's plugins, as crisp. Pods need `sandbox_image`."""
+
     name = "containerd"
+    monitor_name = "containerd-shim-runc-v2"
+    sandbox_image = "none"
 
     def command(self):
         # What it inflates with, its own code or a program that is found, is the installation's.
@@ -144,5 +158,6 @@ class Containerd(Daemon):
 
     def start(self):
         (self.run / "containerd.toml").write_text(CONTAINERD_CONFIG.format(
-            root=self.var / "disk/root", run=self.run, socket=self.socket()))
+            root=self.var / "disk/root", run=self.run, socket=self.socket(), plugins=PLUGINS,
+            sandbox_image=self.sandbox_image))
         super().start()
