@@ -105,7 +105,10 @@ absl::Status MountOverlayClassic(const Overlay& overlay, const std::string& targ
         StrCat("mount on ", target, ": the options of ", overlay.lower.size(),
                " layers do not fit this kernel's page; Linux 6.5 has no such limit"));
   }
-  if (mount("overlay", target.c_str(), "overlay", 0, data.c_str()) != 0) {
+  // The four attributes an overlay can have here are the same bits in both interfaces.
+  static_assert(MOUNT_ATTR_RDONLY == MS_RDONLY && MOUNT_ATTR_NOSUID == MS_NOSUID &&
+                MOUNT_ATTR_NODEV == MS_NODEV && MOUNT_ATTR_NOEXEC == MS_NOEXEC);
+  if (mount("overlay", target.c_str(), "overlay", overlay.attributes, data.c_str()) != 0) {
     return ErrnoStatus(errno, StrCat("mount an overlay on ", target));
   }
   return absl::OkStatus();
@@ -134,7 +137,7 @@ absl::Status MountOverlay(const Overlay& overlay, const std::string& target) {
   for (const auto& [key, value] : overlay.options) {
     RETURN_IF_ERROR(SetOption(context.get(), key, value));
   }
-  RETURN_IF_ERROR(CreateAndMove(context.get(), 0, target));
+  RETURN_IF_ERROR(CreateAndMove(context.get(), overlay.attributes, target));
   return MakePrivate(target);
 }
 

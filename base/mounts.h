@@ -16,6 +16,7 @@ struct Overlay {
   std::string upper;
   std::string work;
   std::vector<std::pair<std::string, std::string>> options;  // Such as {"metacopy", "off"}.
+  unsigned attributes = 0;  // MOUNT_ATTR_RDONLY, NOSUID, NODEV, NOEXEC (mount_setattr(2)).
 };
 
 // Each takes an existing target directory and makes a private mount there.

@@ -80,6 +80,10 @@ absl::StatusOr<std::string> PodText(const std::string& name, const std::string& 
 
 absl::StatusOr<std::string> ContainerText(const std::string& name, const std::string& bytes) {
   ASSIGN_OR_RETURN(const state::ContainerRecord container, Parse<state::ContainerRecord>(bytes));
+  std::vector<std::string> volumes;
+  for (const state::ImageVolume& volume : container.image_volumes()) {
+    volumes.push_back(base::StrCat("mount ", volume.mount(), ", image ", volume.image_id()));
+  }
   return Text(base::StrCat("container ", name))
       // Not the container's state: a running one's record is "created".
       .Line("record", absl::AsciiStrToLower(state::ContainerRecord::State_Name(container.state())))
@@ -91,6 +95,7 @@ absl::StatusOr<std::string> ContainerText(const std::string& name, const std::st
       .Line("image", container.image_id())
       .Line("image reference", container.image_ref())
       .Lines("layer", container.chain_ids())
+      .Lines("volume", volumes)
       .Line("log", container.log_path())
       .Line("runtime", container.runtime_path())
       .Line("runtime root", container.runtime_root())

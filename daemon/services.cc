@@ -154,12 +154,14 @@ runtimeservice::HandlerTraits TraitsOf(const RuntimeHandler& handler,
     return traits;
   }
   traits.compiled_seccomp = version->rfind("crun ", 0) == 0;
+  traits.recursive_read_only = runtimeservice::KnowsRecursiveReadOnly(*version);
   const absl::StatusOr<base::Json> features = runtime.Features(ctx);
   if (features.ok()) {
     const absl::StatusOr<std::vector<std::string>> options =
         base::JsonStrings(*features, "mountOptions");
     traits.recursive_read_only =
-        options.ok() && std::find(options->begin(), options->end(), "rro") != options->end();
+        traits.recursive_read_only ||
+        (options.ok() && std::find(options->begin(), options->end(), "rro") != options->end());
   }
   base::LogInfo("runtime ", *version, " at ", config.path);
   return traits;

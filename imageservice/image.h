@@ -36,8 +36,8 @@ class ImageSource {
   virtual ~ImageSource() = default;
 
   // The image named by an id, a unique prefix of one, a tag, a digest or a short name, with its
-  // layers pinned for `owner` (a container's id) until Release. NOT_FOUND when it is not here. The
-  // layers stay even if the image is removed meanwhile.
+  // layers pinned for `owner` (made from a container's id; it has one image at a time) until
+  // Release. NOT_FOUND when it is not here. The layers stay even if the image is removed meanwhile.
   virtual absl::StatusOr<ContainerImage> Acquire(const std::string& reference,
                                                  const std::string& owner) = 0;
   // Pins layers for an owner known from a record, at start.

@@ -1,6 +1,7 @@
 #include "imageservice/rootfs.h"
 
 #include <fcntl.h>
+#include <linux/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -62,6 +63,20 @@ std::string Rootfs::TargetOf(const base::ContainerId& container) const {
   return base::StrCat(run_root_, "/containers/", container.str(), "/rootfs");
 }
 
+std::string Rootfs::VolumesOf(const base::ContainerId& container) const {
+  return base::StrCat(run_root_, "/containers/", container.str(), "/volumes");
+}
+
+base::Overlay Rootfs::LayersOf(const std::vector<std::string>& chain_ids) const {
+  base::Overlay overlay;
+  for (auto chain_id = chain_ids.rbegin(); chain_id != chain_ids.rend(); ++chain_id) {
+    overlay.lower.push_back(base::StrCat(root_, "/layers/", *chain_id));
+  }
+  // A layer's content must not be able to point to other files of the store.
+  overlay.options = {{"metacopy", "off"}, {"index", "off"}};
+  return overlay;
+}
+
 absl::StatusOr<std::string> Rootfs::Prepare(const base::Context& ctx,
                                             const base::ContainerId& container,
                                             const std::vector<std::string>& chain_ids) {
@@ -72,23 +87,52 @@ absl::StatusOr<std::string> Rootfs::Prepare(const base::Context& ctx,
   RETURN_IF_ERROR(base::Annotate(base::Unmount(target), what));
   RETURN_IF_ERROR(base::Annotate(Discard(container).status(), what));
 
-  base::Overlay overlay;
-  for (auto chain_id = chain_ids.rbegin(); chain_id != chain_ids.rend(); ++chain_id) {
-    overlay.lower.push_back(base::StrCat(root_, "/layers/", *chain_id));
-  }
+  base::Overlay overlay = LayersOf(chain_ids);
   if (overlay.lower.empty()) {
     overlay.lower.push_back(root_ + "/empty");  // An overlay needs a layer.
   }
   overlay.upper = directory + "/upper";
   overlay.work = directory + "/work";
-  // A layer's content must not be able to point to other files of the store.
-  overlay.options = {{"metacopy", "off"}, {"index", "off"}};
   RETURN_IF_ERROR(base::Annotate(base::MakeDirectories(directory, 0700), what));
   usage_->Begin(container.str());  // While it is empty.
   RETURN_IF_ERROR(base::Annotate(MakeWritable(directory, overlay.lower.front()), what));
   RETURN_IF_ERROR(base::Annotate(base::MakeDirectories(target, 0700), what));
   RETURN_IF_ERROR(base::Annotate(Mount(std::move(overlay), target), what));
   return target;
+}
+
+absl::StatusOr<std::string> Rootfs::MountVolume(const base::Context& ctx,
+                                                const base::ContainerId& container, int number,
+                                                const std::vector<std::string>& chain_ids) {
+  RETURN_IF_ERROR(ctx.Check());
+  const std::string volumes = VolumesOf(container);
+  const std::string target = base::StrCat(volumes, "/", number);
+  const std::string what = base::StrCat("volume ", number, " of container ", container.str());
+  RETURN_IF_ERROR(base::Annotate(base::Unmount(target), what));
+  base::Overlay overlay = LayersOf(chain_ids);
+  // Without an upper directory it takes two layers; the second may be the folder it covers.
+  overlay.lower.push_back(root_ + "/empty");
+  if (chain_ids.empty()) {
+    overlay.lower.push_back(target);
+  }
+  overlay.attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+  RETURN_IF_ERROR(base::Annotate(base::MakeDirectories(volumes, 0711), what));
+  RETURN_IF_ERROR(base::Annotate(base::MakeDirectories(target, 0700), what));
+  RETURN_IF_ERROR(base::Annotate(Mount(std::move(overlay), target), what));
+  return target;
+}
+
+absl::Status Rootfs::UnmountVolumes(const base::ContainerId& container) const {
+  const std::string volumes = VolumesOf(container);
+  const absl::StatusOr<std::vector<std::string>> names = base::ListDirectory(volumes);
+  if (absl::IsNotFound(names.status())) {
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(names.status());
+  for (const std::string& name : *names) {
+    RETURN_IF_ERROR(base::Unmount(base::StrCat(volumes, "/", name)));
+  }
+  return base::RemoveTree(volumes);
 }
 
 absl::Status Rootfs::MakeWritable(const std::string& directory,
@@ -110,6 +154,7 @@ absl::Status Rootfs::MakeWritable(const std::string& directory,
 absl::Status Rootfs::Remove(const base::Context& ctx, const base::ContainerId& container) {
   const std::string target = TargetOf(container);
   const std::string what = base::StrCat("root file system of container ", container.str());
+  RETURN_IF_ERROR(base::Annotate(UnmountVolumes(container), what));
   RETURN_IF_ERROR(base::Annotate(base::Unmount(target), what));
   if (rmdir(target.c_str()) != 0 && errno != ENOENT) {
     return base::ErrnoStatus(errno, base::StrCat("remove ", target));

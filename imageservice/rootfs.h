@@ -1,4 +1,5 @@
-// The root file system of one container: an overlay of its image's layers and a writable directory.
+// The root file system of one container: an overlay of its image's layers and a writable directory;
+// and the images it has as volumes.
 #pragma once
 
 #include <memory>
@@ -11,6 +12,7 @@
 #include "base/context.h"
 #include "base/id.h"
 #include "base/lane.h"
+#include "base/mounts.h"
 #include "imageservice/store/trash.h"
 #include "imageservice/store/writable_usage.h"
 
@@ -20,8 +22,9 @@ namespace imageservice {
 class Rootfs {
  public:
   // Layers are at `<root>/layers/<chain id>`, writable directories at
-  // `<root>/containers/<id>/{upper,work}`, mounts at `<run_root>/containers/<id>/rootfs`. Goes on
-  // with deletions that an earlier life began; they run on a lane of this object's own.
+  // `<root>/containers/<id>/{upper,work}`, mounts at `<run_root>/containers/<id>/rootfs` and
+  // `<run_root>/containers/<id>/volumes/<number>`. Goes on with deletions that an earlier life
+  // began; they run on a lane of this object's own.
   static absl::StatusOr<std::unique_ptr<Rootfs>> Open(std::string root, std::string run_root);
   ~Rootfs();  // Finishes deletions.
 
@@ -29,6 +32,13 @@ class Rootfs {
   // replaced, its writable directory too. The layers must be pinned (image.h) until Remove.
   absl::StatusOr<std::string> Prepare(const base::Context& ctx, const base::ContainerId& container,
                                       const std::vector<std::string>& chain_ids);
+
+  // Mounts the files of an image for `container`, read-only, nosuid and nodev, and returns where.
+  // `number` tells its volumes apart. What an interrupted call left is replaced. The layers must be
+  // pinned until Remove, which unmounts it.
+  absl::StatusOr<std::string> MountVolume(const base::Context& ctx,
+                                          const base::ContainerId& container, int number,
+                                          const std::vector<std::string>& chain_ids);
 
   // Unmounts and deletes the writable directory: renamed away first, then unlinked for at most half
   // of the context's time, the rest in the background. OK if there is nothing.
@@ -48,6 +58,10 @@ class Rootfs {
   Rootfs(std::string root, std::string run_root);
   std::string DirectoryOf(const base::ContainerId& container) const;
   std::string TargetOf(const base::ContainerId& container) const;
+  std::string VolumesOf(const base::ContainerId& container) const;
+  // An overlay of these layers, without a place to write to.
+  base::Overlay LayersOf(const std::vector<std::string>& chain_ids) const;
+  absl::Status UnmountVolumes(const base::ContainerId& container) const;
   absl::StatusOr<Trash::Removal> Discard(const base::ContainerId& container);
   // Makes the writable directories, with the image's root folder as the model of the new root.
   absl::Status MakeWritable(const std::string& directory, const std::string& top_layer) const;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 
 #include <memory>
@@ -99,6 +100,48 @@ TEST_F(RootfsTest, TheRootFolderLooksAsTheTopLayerHasIt) {
   EXPECT_EQ(info.st_mode & 07777, 0751u);
   EXPECT_EQ(info.st_uid, 5u);
   EXPECT_EQ(info.st_gid, 6u);
+}
+
+TEST_F(RootfsTest, AVolumeShowsTheLayersAndCannotBeWrittenTo) {
+  File("low", "a", "low");
+  File("low", "b", "low");
+  File("high", "b", "high");
+  ASSERT_EQ(mknod((directory_ / "root/layers/high/a").c_str(), S_IFCHR, 0), 0);  // A whiteout.
+  for (const std::vector<std::string>& layers :
+       {std::vector<std::string>{"low", "high"}, std::vector<std::string>{"high"}}) {
+    const absl::StatusOr<std::string> volume =
+        rootfs_->MountVolume(base::Context(), container_, 3, layers);
+    ASSERT_TRUE(volume.ok()) << volume.status();
+    EXPECT_EQ(*volume, directory_ / ("run/containers/" + container_.str() + "/volumes/3"));
+    EXPECT_THAT(base::ListDirectory(*volume).value(), ElementsAre("b"));
+    EXPECT_EQ(base::ReadFile(*volume + "/b").value(), "high");
+    EXPECT_FALSE(base::WriteControlFile(*volume + "/b", "other").ok());
+    EXPECT_FALSE(base::MakeDirectories(*volume + "/new").ok());
+    struct statvfs flags = {};
+    ASSERT_EQ(statvfs(volume->c_str(), &flags), 0);
+    EXPECT_EQ(flags.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC),
+              static_cast<unsigned long>(ST_RDONLY | ST_NOSUID | ST_NODEV));
+  }
+}
+
+TEST_F(RootfsTest, AnImageWithoutLayersIsAnEmptyVolume) {
+  const absl::StatusOr<std::string> volume =
+      rootfs_->MountVolume(base::Context(), container_, 0, {});
+  ASSERT_TRUE(volume.ok()) << volume.status();
+  EXPECT_THAT(base::ListDirectory(*volume).value(), IsEmpty());
+}
+
+TEST_F(RootfsTest, RemoveUnmountsVolumesThatALaterLifeKnowsNothingOf) {
+  File("low", "a", "low");
+  const std::string bundle = directory_ / ("run/containers/" + container_.str());
+  for (int number = 0; number < 2; ++number) {
+    ASSERT_TRUE(rootfs_->MountVolume(base::Context(), container_, number, {"low"}).ok());
+  }
+  ASSERT_TRUE(rootfs_->MountVolume(base::Context(), container_, 0, {"low"}).ok());
+  Start();
+  ASSERT_TRUE(rootfs_->Remove(base::Context(), container_).ok());
+  EXPECT_THAT(base::ListDirectory(bundle).value(), IsEmpty());
+  EXPECT_EQ(base::ReadFile(directory_ / "root/layers/low/a").value(), "low");
 }
 
 TEST_F(RootfsTest, PreparingAgainStartsAfresh) {

@@ -66,6 +66,7 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
                      uses_.rootfs.Prepare(ctx, plan->container.id,
                                           {record.chain_ids().begin(), record.chain_ids().end()}));
   }
+  RETURN_IF_ERROR(MountImageVolumes(ctx, plan));
   cri::ContainerConfig config = record.config();
   *config.mutable_linux()->mutable_security_context()->mutable_namespace_options() =
       EffectiveNamespaces(pod.record.config(), record.config());
@@ -153,7 +154,7 @@ absl::Status RuntimeService::DiscardContainer(const Context& ctx, Container cont
   RETURN_IF_ERROR(base::RemoveCgroup(container.record.cgroup()));
   RETURN_IF_ERROR(uses_.rootfs.Remove(ctx, container.id));
   RETURN_IF_ERROR(base::RemoveTree(directory));
-  uses_.images.Release(container.id.str());
+  ReleaseImages(container.id, container.record);
   return registry_->DeleteContainer(container.id);
 }
 

@@ -55,7 +55,9 @@ absl::StatusOr<std::string> RuntimeService::CreateInPod(const Context& ctx, cons
   }
   ASSIGN_OR_RETURN(NewContainer plan, PlanContainer(ctx, *current, config));
   base::Undo undo;
-  undo.Add([this, id = plan.container.id.str()] { uses_.images.Release(id); });
+  undo.Add([this, id = plan.container.id, record = plan.container.record] {
+    ReleaseImages(id, record);
+  });
   ASSIGN_OR_RETURN(const std::string id, MakeContainer(ctx, *current, std::move(plan)));
   undo.Commit();
   const base::LogField field("container", id);
@@ -81,12 +83,13 @@ absl::StatusOr<RuntimeService::NewContainer> RuntimeService::PlanContainer(
   ASSIGN_OR_RETURN(imageservice::ContainerImage image,
                    uses_.images.Acquire(config.image().image(), plan.container.id.str()));
   base::Undo undo;
-  undo.Add([this, id = plan.container.id.str()] { uses_.images.Release(id); });
+  undo.Add([&] { ReleaseImages(plan.container.id, record); });
   record.set_image_id(image.id);
   record.set_image_ref(image.ref);
   for (const std::string& chain_id : image.chain_ids) {
     record.add_chain_ids(chain_id);
   }
+  RETURN_IF_ERROR(AcquireImageVolumes(&plan));
   RETURN_IF_ERROR(CommandLine(config, image.config).status());
   ASSIGN_OR_RETURN(const int signal, StopSignal(config.stop_signal(), image.config.stop_signal));
   record.set_stop_signal(signal);

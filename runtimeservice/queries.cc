@@ -104,6 +104,11 @@ cri::ContainerStatus RuntimeService::StatusOf(const Container& container) const 
   *status.mutable_labels() = config.labels();
   *status.mutable_annotations() = config.annotations();
   *status.mutable_mounts() = config.mounts();
+  for (const state::ImageVolume& volume : container.record.image_volumes()) {
+    if (volume.mount() < status.mounts_size()) {
+      status.mutable_mounts(volume.mount())->mutable_image()->set_image_ref(volume.image_id());
+    }
+  }
   status.set_log_path(container.record.log_path());
   if (config.linux().has_resources()) {
     *status.mutable_resources()->mutable_linux() =

@@ -98,8 +98,7 @@ RuntimeService::~RuntimeService() {
 void RuntimeService::Recover() {
   const std::vector<ContainerRef> containers = registry_->Containers();
   for (const ContainerRef& container : containers) {
-    const state::ContainerRecord& record = container->record;
-    uses_.images.Pin(record.id(), {record.chain_ids().begin(), record.chain_ids().end()});
+    PinImages(container->record);
   }
   for (const ContainerRef& container : containers) {
     const base::LogField field("container", container->id.str());

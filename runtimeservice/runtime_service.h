@@ -1,6 +1,6 @@
 // The runtime verbs of the CRI (runtime.v1.RuntimeService). Bodies: pods.cc, containers.cc,
 // stop.cc, exec.cc, queries.cc, status.cc; what they share: pod_resources.cc,
-// container_resources.cc; the start of the daemon: recovery.cc.
+// container_resources.cc, image_volumes.cc; the start of the daemon: recovery.cc.
 #pragma once
 
 #include <functional>
@@ -172,6 +172,15 @@ class RuntimeService {
   absl::Status CheckTarget(const cri::ContainerConfig& config) const;
   // Kills the container if it runs, and removes everything of it, its record last.
   absl::Status DiscardContainer(const Context& ctx, Container container);
+
+  // --- image_volumes.cc
+  // Finds and pins the images that are volumes of `plan`'s container, and notes them in its record.
+  absl::Status AcquireImageVolumes(NewContainer* plan);
+  // Mounts them and fills in the sources of their mounts. DiscardContainer unmounts them.
+  absl::Status MountImageVolumes(const Context& ctx, NewContainer* plan);
+  // The pins of the container's own image and of its volumes, for one known from a record.
+  void PinImages(const state::ContainerRecord& record);
+  void ReleaseImages(const base::ContainerId& id, const state::ContainerRecord& record);
 
   // --- stop.cc
   void HandleExit(const base::ContainerId& id, absl::StatusOr<ExitRecord> exit);

@@ -30,9 +30,12 @@ Runtime RuntimeService::RuntimeOf(const state::ContainerRecord& record) const {
 
 void RuntimeService::AddHandlers() {
   for (const auto& [name, handler] : config_.handlers) {
+    HandlerTraits traits = handler.traits;
+    // The option is mount_setattr(2)'s.
+    traits.recursive_read_only = traits.recursive_read_only && host_.kernel >= KernelVersion{5, 12};
     handlers_.emplace(name, Handler{.name = name,
                                     .runtime = Runtime(handler.runtime, uses_.launcher),
-                                    .traits = handler.traits,
+                                    .traits = std::move(traits),
                                     .create_timeout = handler.create_timeout});
   }
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
 #include <utility>
 
 #include "absl/strings/str_split.h"
@@ -213,6 +214,18 @@ base::Command Runtime::ExecCommand(const std::string& id, const ExecSpec& spec) 
 
 std::string Runtime::ExecError(const std::string& log_file) {
   return LastLogError(base::ReadFile(log_file, kMaxLog).value_or(""));
+}
+
+bool KnowsRecursiveReadOnly(std::string_view version) {
+  constexpr std::string_view kCrun = "crun version ";
+  if (version.substr(0, kCrun.size()) != kCrun) {
+    return false;
+  }
+  int major = 0;
+  int minor = 0;
+  return std::sscanf(std::string(version.substr(kCrun.size())).c_str(), "%4d.%4d", &major,
+                     &minor) == 2 &&
+         std::pair(major, minor) >= std::pair(1, 4);
 }
 
 }  // namespace runtimeservice

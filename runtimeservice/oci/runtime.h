@@ -91,6 +91,10 @@ class Runtime {
   const base::Launcher& launcher_;
 };
 
+// Whether a runtime with this first line of `--version` knows the mount option rro although it has
+// no `features` to say so: crun from 1.4 to 1.8.5. (runc has both since 1.1.)
+bool KnowsRecursiveReadOnly(std::string_view version);
+
 // The message of the last line of a runtime's JSON log that has level error, fatal or panic; empty
 // if there is none. Lines that are not JSON are skipped.
 std::string LastLogError(std::string_view log);

@@ -127,6 +127,18 @@ TEST_P(RuntimeTest, ExecRunsInTheContainerAndHasItsExitStatus) {
   EXPECT_THAT(Runtime::ExecError(spec.log_file) + failed->err, HasSubstr("no-such-program"));
 }
 
+TEST(KnowsRecursiveReadOnlyTest, IsSaidOfCrunFrom1_4) {
+  EXPECT_TRUE(KnowsRecursiveReadOnly("crun version 1.4"));
+  EXPECT_TRUE(KnowsRecursiveReadOnly("crun version 1.8.1"));
+  EXPECT_TRUE(KnowsRecursiveReadOnly("crun version 1.21"));
+  EXPECT_TRUE(KnowsRecursiveReadOnly("crun version 2.0-rc1"));
+  EXPECT_FALSE(KnowsRecursiveReadOnly("crun version 1.3"));
+  EXPECT_FALSE(KnowsRecursiveReadOnly("crun version 0.21"));
+  EXPECT_FALSE(KnowsRecursiveReadOnly("crun version UNKNOWN"));
+  EXPECT_FALSE(KnowsRecursiveReadOnly("runc version 1.1.5"));  // Says so itself.
+  EXPECT_FALSE(KnowsRecursiveReadOnly(""));
+}
+
 TEST(LastLogErrorTest, IsTheLastLineOfLevelError) {
   EXPECT_EQ(LastLogError(R"({"level":"error","msg":"first","time":"t"}
 not json

@@ -96,8 +96,8 @@ absl::Status CheckPropagation(const cri::Mount& mount, const std::string& source
 }
 
 absl::StatusOr<MountSource> ResolveMountSource(const cri::Mount& mount) {
-  if (mount.has_image() && !mount.image().image().empty()) {
-    return absl::UnimplementedError("image: image volumes are not supported");
+  if (IsImageVolume(mount)) {
+    return MountSource();
   }
   const std::string& path = mount.host_path();
   if (path.empty() || path.front() != '/' || path.find('\0') != std::string::npos) {
@@ -111,7 +111,12 @@ absl::StatusOr<MountSource> ResolveMountSource(const cri::Mount& mount) {
   }
   RETURN_IF_ERROR(base::Annotate(real.status(), "host_path"));
   RETURN_IF_ERROR(CheckPropagation(mount, *real));
-  return MountSource{*std::move(real)};
+  MountSource source{.path = *std::move(real)};
+  struct stat status = {};
+  if (mount.recursive_read_only() && stat(source.path.c_str(), &status) == 0) {
+    source.directory = S_ISDIR(status.st_mode);
+  }
+  return source;
 }
 
 std::optional<DeviceNode> ToDeviceNode(const struct stat& status) {

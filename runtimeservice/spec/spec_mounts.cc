@@ -80,22 +80,29 @@ const char* PropagationOption(cri::MountPropagation propagation) {
 absl::StatusOr<MountEntry> RequestedMount(const SpecInput& input, int index) {
   const cri::Mount& mount = input.container.mounts(index);
   const std::string field = base::StrCat("mounts[", index, "].");
-  if (mount.recursive_read_only() && !input.handler.recursive_read_only) {
-    return absl::FailedPreconditionError(base::StrCat(
-        field, "recursive_read_only: the runtime cannot make mounts recursively read-only"));
+  if (mount.recursive_read_only() && !IsImageVolume(mount) && !input.handler.recursive_read_only) {
+    return absl::FailedPreconditionError(
+        base::StrCat(kRecursiveReadOnlyUnsupported, field,
+                     "recursive_read_only: the runtime cannot make mounts recursively read-only"));
   }
   if (mount.uidmappings_size() > 0 || mount.gidmappings_size() > 0) {
     return absl::FailedPreconditionError(
         base::StrCat(field, "uidMappings: id-mapped mounts are not supported"));
   }
   ASSIGN_OR_RETURN(std::string destination, ContainerPath(mount.container_path()));
+  const MountSource& source = input.mounts[static_cast<size_t>(index)];
+  if (IsImageVolume(mount)) {
+    // One mount with nothing below it: already recursively read-only.
+    return Bind(std::move(destination), source.path,
+                {"rbind", "rprivate", "ro", "nosuid", "nodev"});
+  }
   std::vector<std::string> options = {"rbind", PropagationOption(mount.propagation()),
                                       mount.readonly() ? "ro" : "rw"};
-  if (mount.recursive_read_only()) {
+  // Nothing is mounted below a file, and crun before 1.16 takes each source for a folder.
+  if (mount.recursive_read_only() && source.directory) {
     options.emplace_back("rro");
   }
-  return Bind(std::move(destination), input.mounts[static_cast<size_t>(index)].path,
-              std::move(options));
+  return Bind(std::move(destination), source.path, std::move(options));
 }
 
 bool IsBelow(std::string_view path, std::string_view directory) {
@@ -136,6 +143,27 @@ ptrdiff_t Depth(const MountEntry& mount) {
   return std::count(mount.destination.begin(), mount.destination.end(), '/');
 }
 
+absl::Status CheckImageVolume(const cri::Mount& mount) {
+  if (!mount.host_path().empty()) {
+    return absl::InvalidArgumentError("host_path: an image volume has none");
+  }
+  if (!mount.readonly()) {
+    return absl::InvalidArgumentError("readonly: an image volume cannot be written to");
+  }
+  if (mount.propagation() != cri::PROPAGATION_PRIVATE) {
+    return absl::InvalidArgumentError("propagation: an image volume has only the private one");
+  }
+  const std::string& path = mount.image_sub_path();
+  if (path.substr(0, 1) == "/" || path.find('\0') != std::string::npos) {
+    return absl::InvalidArgumentError(
+        base::StrCat("image_sub_path: \"", path, "\" is not a relative path"));
+  }
+  if (base::StrCat("/", path, "/").find("/../") != std::string::npos) {
+    return absl::InvalidArgumentError(base::StrCat("image_sub_path: \"", path, "\" has a \"..\""));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> ContainerPath(std::string_view path) {
@@ -172,6 +200,16 @@ absl::Status CheckMounts(const cri::ContainerConfig& config) {
     const absl::Status path = ContainerPath(mount.container_path()).status();
     if (!path.ok()) {
       return absl::Status(path.code(), base::StrCat(field, base::ToStd(path.message())));
+    }
+    if (const absl::Status image =
+            IsImageVolume(mount) ? CheckImageVolume(mount) : absl::OkStatus();
+        !image.ok()) {
+      return absl::Status(image.code(),
+                          base::StrCat(kImageVolumeFailed, field, base::ToStd(image.message())));
+    }
+    if (!IsImageVolume(mount) && !mount.image_sub_path().empty()) {
+      return absl::InvalidArgumentError(
+          base::StrCat(field, "image_sub_path: the mount names no image"));
     }
     if (!cri::MountPropagation_IsValid(mount.propagation())) {
       return absl::InvalidArgumentError(base::StrCat(field, "propagation: unknown value"));

@@ -132,11 +132,55 @@ TEST_F(SpecMountsTest, RecursiveReadOnlyNeedsARuntimeThatCan) {
   cri::Mount* mount = AddMount("/source", "/a");
   mount->set_readonly(true);
   mount->set_recursive_read_only(true);
-  ExpectRefused(absl::StatusCode::kFailedPrecondition, "mounts[0].recursive_read_only");
+  ExpectRefused(absl::StatusCode::kFailedPrecondition,
+                "RROUnsupported: mounts[0].recursive_read_only");
   handler.recursive_read_only = true;
   EXPECT_THAT(OptionsAt("/a"), Contains("rro"));
   mount->set_readonly(false);
   ExpectRefused(absl::StatusCode::kInvalidArgument, "mounts[0].recursive_read_only");
+}
+
+TEST_F(SpecMountsTest, ReadOnlyIsRecursiveForAFile) {
+  cri::Mount* mount = AddMount("/source", "/a");
+  mount->set_readonly(true);
+  mount->set_recursive_read_only(true);
+  handler.recursive_read_only = true;
+  mounts[0].directory = false;
+  EXPECT_THAT(OptionsAt("/a"), ElementsAre("rbind", "rprivate", "ro"));
+}
+
+TEST_F(SpecMountsTest, AnImageVolumeIsBoundReadOnly) {
+  cri::Mount* mount = AddMount("", "/volume");
+  mount->mutable_image()->set_image("busybox");
+  mount->set_readonly(true);
+  mount->set_recursive_read_only(true);  // Holds for any runtime: nothing is mounted below it.
+  mounts[0].path = "/run/volumes/0/data";
+  EXPECT_EQ(MountAt("/volume")["source"], "/run/volumes/0/data");
+  EXPECT_THAT(OptionsAt("/volume"), ElementsAre("rbind", "rprivate", "ro", "nosuid", "nodev"));
+}
+
+TEST_F(SpecMountsTest, ImageVolumesThatContradictThemselvesAreRefusedByName) {
+  const auto refused = [&](auto&& change, const std::string& field) {
+    container.clear_mounts();
+    mounts.clear();
+    cri::Mount* mount = AddMount("", "/volume");
+    mount->mutable_image()->set_image("busybox");
+    mount->set_readonly(true);
+    change(mount);
+    ExpectRefused(absl::StatusCode::kInvalidArgument,
+                  "ImageVolumeMountFailed: mounts[0]." + field + ": ");
+  };
+  refused([](cri::Mount* mount) { mount->set_readonly(false); }, "readonly");
+  refused([](cri::Mount* mount) { mount->set_host_path("/etc"); }, "host_path");
+  refused([](cri::Mount* mount) { mount->set_propagation(cri::PROPAGATION_BIDIRECTIONAL); },
+          "propagation");
+  for (const std::string path : {"/data", "..", "a/..", "a/../b", "../a"}) {
+    refused([&](cri::Mount* mount) { mount->set_image_sub_path(path); }, "image_sub_path");
+  }
+  container.mutable_mounts(0)->set_image_sub_path("..a/.../b..");  // Names like others.
+  EXPECT_TRUE(Build().ok()) << Build().status();
+  AddMount("/source", "/a")->set_image_sub_path("data");
+  ExpectRefused(absl::StatusCode::kInvalidArgument, "mounts[1].image_sub_path: ");
 }
 
 TEST_F(SpecMountsTest, SenselessMountsAreRefusedByName) {

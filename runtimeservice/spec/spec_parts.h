@@ -31,6 +31,14 @@ absl::StatusOr<NamespaceModes> ContainerNamespaces(const SpecInput& input);
 // an empty path, the root itself and one with a NUL.
 absl::StatusOr<std::string> ContainerPath(std::string_view path);
 
+// Whether the source of a mount is an image.
+inline bool IsImageVolume(const cri::Mount& mount) { return !mount.image().image().empty(); }
+
+// What the kubelet wants to read first when a volume is an image and cannot be mounted; and when a
+// mount cannot be made read-only with all below it.
+inline constexpr std::string_view kImageVolumeFailed = "ImageVolumeMountFailed: ";
+inline constexpr std::string_view kRecursiveReadOnlyUnsupported = "RROUnsupported: ";
+
 // INVALID_ARGUMENT, naming the field, for a mount whose options contradict each other.
 absl::Status CheckMounts(const cri::ContainerConfig& config);
 
