@@ -223,7 +223,7 @@ void Server::Send(Client* client, const iovec* pieces, size_t count, int passed_
 void Server::TakeStdin(size_t length) {
   // Only one packet is ever pending, so the buffer is empty here.
   pending_start_ = 0;
-  pending_end_ = length < sizeof(pending_) ? length : sizeof(pending_);
+  pending_end_ = length < kPendingSize ? length : kPendingSize;
   memcpy(pending_, payload_, pending_end_);
   WriteStdin();
 }

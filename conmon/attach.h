@@ -21,10 +21,16 @@ class Server {
   static constexpr size_t kPollEntries = kMaxClients + 2;
 
   static constexpr size_t kPayloadSize = kMaxPacket + 1;
+  static constexpr size_t kPendingSize = kMaxPacket;
 
-  // `payload`, of kPayloadSize, outlives this object; between calls it holds nothing.
-  Server(const Options& options, Container* container, LogFile* log, char* payload)
-      : options_(options), container_(*container), log_(*log), payload_(payload) {}
+  // `payload`, of kPayloadSize, and `pending`, of kPendingSize, outlive this object; between calls
+  // the first holds nothing.
+  Server(const Options& options, Container* container, LogFile* log, char* payload, char* pending)
+      : options_(options),
+        container_(*container),
+        log_(*log),
+        payload_(payload),
+        pending_(pending) {}
 
   // Binds the socket in the state directory and listens; 0 or an errno. Connections wait until
   // Handle.
@@ -68,7 +74,7 @@ class Server {
   // Input that the container has not taken yet; while there is some, nobody's input is read.
   size_t pending_start_ = 0;
   size_t pending_end_ = 0;
-  char pending_[kMaxPacket];  // Not initialised, so that its pages are touched only by use.
+  char* const pending_;
 };
 
 }  // namespace conmon

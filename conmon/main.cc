@@ -52,6 +52,12 @@ struct alignas(4096) Buffers {
 };
 static_assert(Server::kPayloadSize >= Container::kScratchSize);
 
+// What is large: mapped and not static, so that all the rest shares a page or two.
+struct Memory {
+  Buffers buffers;
+  char pending[Server::kPendingSize];
+};
+
 void Tell(int handshake_fd, MessageType type, const void* payload, size_t length,
           const char* words = "") {
   Header header = {static_cast<uint32_t>(type), 0};
@@ -71,16 +77,16 @@ void TellFailed(int handshake_fd, int exit_status, const char* words) {
 
 class Monitor {
  public:
-  Monitor(const Options& options, int state_dir, int signal_fd, Buffers* buffers)
+  Monitor(const Options& options, int state_dir, int signal_fd, Memory* memory)
       : options_(options),
         state_dir_(state_dir),
-        buffers_(buffers),
-        log_(buffers->vectors),
-        container_(options, state_dir, signal_fd, buffers->payload),
+        buffers_(&memory->buffers),
+        log_(buffers_->vectors),
+        container_(options, state_dir, signal_fd, buffers_->payload),
         signal_fd_(signal_fd),
-        stdout_("stdout", buffers->stdout_lines),
-        stderr_("stderr", buffers->stderr_lines),
-        server_(options, &container_, &log_, buffers->payload) {}
+        stdout_("stdout", buffers_->stdout_lines),
+        stderr_("stderr", buffers_->stderr_lines),
+        server_(options, &container_, &log_, buffers_->payload, memory->pending) {}
 
   int Run(int lock);
 
@@ -106,8 +112,8 @@ class Monitor {
   Output stdout_;
   Output stderr_;
   int64_t drain_end_ = 0;
-  int64_t quiet_time_ = 0;  // When the buffers are given back; 0: they have been.
-  Server server_;           // Last, because its own last member is large and hardly ever touched.
+  int64_t quiet_time_ = 0;  // When memory is given back; 0: it has been.
+  Server server_;
 };
 
 // Waits for the daemon's word; false when it hangs up or says something else.
@@ -220,6 +226,7 @@ void Monitor::Turn() {
   } else if (quiet_time_ != 0 && MonotonicClock() >= quiet_time_) {
     quiet_time_ = 0;
     madvise(buffers_, sizeof(*buffers_), MADV_DONTNEED);
+    GiveBackStack();
   }
   if (stdout_.retry_time != 0 && MonotonicClock() >= stdout_.retry_time) {
     stdout_.retry_time = 0;
@@ -339,8 +346,13 @@ int Main(int argc, char** argv) {
     TellFailed(options.handshake_fd, -1, words.data());
     return 1;
   }
-  static Buffers buffers;
-  static Monitor monitor(options, state_dir, signal_fd, &buffers);
+  void* const memory = mmap(nullptr, sizeof(Memory), PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) {
+    TellFailed(options.handshake_fd, -1, "no memory");
+    return 1;
+  }
+  static Monitor monitor(options, state_dir, signal_fd, static_cast<Memory*>(memory));
   return monitor.Run(lock);
 }
 

@@ -73,6 +73,10 @@ int WriteSmallFile(int directory, const char* path, const char* text, size_t len
 // Moves the calling process into the cgroup at `directory`; 0 or an errno.
 int JoinCgroup(const char* directory);
 
+// Gives the pages of the stack below the caller's frame back to the kernel: deep calls touched
+// them, and a process that mostly waits needs none of them.
+void GiveBackStack();
+
 // Default signal dispositions and an empty mask, as a fresh program expects.
 void ResetSignals();
 

@@ -43,7 +43,7 @@ class MonitorBudgetTest : public ContainerFixture {
   }
 };
 
-TEST_F(MonitorBudgetTest, TwentyMonitorsCostAtMost30KibEach) {
+TEST_F(MonitorBudgetTest, TwentyMonitorsCostAtMost20KibEach) {
   constexpr int kMonitors = 20;
   std::vector<MonitorConnection> connections;
   MonitorSpec spec = PrepareScript("");
@@ -74,7 +74,7 @@ TEST_F(MonitorBudgetTest, TwentyMonitorsCostAtMost30KibEach) {
     for (const MonitorConnection& connection : connections) {
       total += Pss(connection.state().monitor_pid);
     }
-    return total <= 30 * kMonitors;
+    return total <= 20 * kMonitors;
   });
   std::cout << "PSS of a monitor: " << total / kMonitors << " KiB\n";
   EXPECT_TRUE(within_budget) << total / kMonitors << " KiB each";

@@ -19,7 +19,7 @@ namespace {
 constexpr int kPods = 20;
 constexpr int64_t kIdleKib = 10 * 1024;
 constexpr int64_t kBusyKib = 12 * 1024;
-constexpr int64_t kMonitorKib = 30;
+constexpr int64_t kMonitorKib = 20;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kSanitized = true;
