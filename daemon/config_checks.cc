@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "imageservice/registries_config.h"
+#include "runtimeservice/spec/device_nodes.h"
 
 namespace crispd {
 namespace {
@@ -82,6 +83,10 @@ absl::Status CheckUlimit(std::string_view text) {
                     (parts.size() == 2 || absl::SimpleAtoi(parts[2], &hard)) && soft >= -1 &&
                     hard >= -1 && (parts.size() == 2 || hard == -1 || (soft >= 0 && soft <= hard));
   return good ? absl::OkStatus() : Invalid(base::StrCat("want NAME=SOFT:HARD, got \"", text, "\""));
+}
+
+absl::Status CheckDevice(std::string_view text) {
+  return runtimeservice::ParseDeviceRequest(text).status();
 }
 
 absl::Status CheckRegistry(std::string_view text) {

@@ -19,6 +19,7 @@ absl::Status CheckCgroupManager(std::string_view text);
 absl::Status CheckAssignment(std::string_view text);
 absl::Status CheckCapability(std::string_view text);
 absl::Status CheckUlimit(std::string_view text);
+absl::Status CheckDevice(std::string_view text);
 absl::Status CheckRegistry(std::string_view text);
 absl::Status CheckShortNameMode(std::string_view text);
 absl::Status CheckImageVolumes(std::string_view text);

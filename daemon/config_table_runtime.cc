@@ -124,31 +124,34 @@ const ConfigKey<Config> kRuntimeKeys[] = {
      .name = "allowed_devices",
      .field = &Config::allowed_devices,
      .help = "Devices of the host that a pod may ask for by the annotation "
-             "io.kubernetes.cri-o.Devices, where its handler allows that.",
+             "io.kubernetes.cri-o.Devices (or devices.crio.io), where its handler's "
+             "allowed_annotations has that name.",
      .flag = "allowed-device",
      .check_text = CheckPath},
     {.table = kRuntime,
      .name = "additional_devices",
      .field = &Config::additional_devices,
-     .help = "HOST[:CONTAINER[:PERMISSIONS]]: devices for every container, such as "
-             "\"/dev/fuse:/dev/fuse:rwm\".",
+     .help = "HOST[:CONTAINER][:PERMISSIONS]: devices for every container, such as "
+             "\"/dev/fuse:/dev/fuse:rwm\". CONTAINER lies in /dev.",
      .flag = "additional-device",
-     .check_text = CheckPath},
+     .check_text = CheckDevice},
     {.table = kRuntime,
      .name = "device_ownership_from_security_context",
      .field = &Config::device_ownership_from_security_context,
-     .help = "Give devices of containers to the user and group the container runs as."},
+     .help = "Give the devices that a container asks for to the user and group that its security "
+             "context names. false: they keep the host's owner."},
     {.table = kRuntime,
      .name = "cdi_spec_dirs",
      .field = &Config::cdi_spec_dirs,
-     .help = "Where CDI specifications of devices are; the later folder wins.",
+     .help = "Where CDI specifications of devices are (*.json, *.yaml), read when a container asks "
+             "for a device; the later folder wins.",
      .flag = "cdi-spec-dir",
      .check_text = CheckPath},
     {.table = kRuntime,
      .name = "hooks_dir",
      .field = &Config::hooks_dirs,
-     .help = "Where files with OCI hooks are (oci-hooks(5)); of files with one name the later "
-             "folder's counts.",
+     .help = "Where files with OCI hooks are (oci-hooks(5), *.json), looked at for each container; "
+             "of files with one name the later folder's counts.",
      .flag = "hooks-dir",
      .check_text = CheckPath},
 };
@@ -172,7 +175,7 @@ const ConfigKey<RuntimeHandler> kHandlerKeys[] = {
     {.table = "",
      .name = "privileged_without_host_devices",
      .field = &RuntimeHandler::privileged_without_host_devices,
-     .help = "Do not give the host's devices to privileged containers."},
+     .help = "Give privileged containers the devices they ask for only, not all of the host's."},
     {.table = "",
      .name = "container_create_timeout",
      .field = &RuntimeHandler::container_create_timeout,

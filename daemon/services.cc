@@ -141,11 +141,31 @@ absl::StatusOr<runtimeservice::SpecDefaults> DefaultsOf(const Config& config) {
   return defaults;
 }
 
+runtimeservice::DeviceConfig DevicesOf(const Config& config) {
+  runtimeservice::DeviceConfig devices{
+      .allowed_devices = config.allowed_devices,
+      .ownership = config.device_ownership_from_security_context
+                       ? runtimeservice::DeviceOwnership::kSecurityContext
+                       : runtimeservice::DeviceOwnership::kHost,
+      .cdi_spec_dirs = config.cdi_spec_dirs,
+      .hooks_dirs = config.hooks_dirs};
+  for (const std::string& text : config.additional_devices) {
+    // The configuration has checked each.
+    const absl::StatusOr<runtimeservice::DeviceRequest> request =
+        runtimeservice::ParseDeviceRequest(text);
+    if (request.ok()) {
+      devices.additional_devices.push_back(*request);
+    }
+  }
+  return devices;
+}
+
 // What the runtime itself says it can; an old one says nothing.
 runtimeservice::HandlerTraits TraitsOf(const RuntimeHandler& handler,
                                        const runtimeservice::RuntimeConfig& config,
                                        const base::Launcher& launcher) {
   runtimeservice::HandlerTraits traits{.allowed_annotations = handler.allowed_annotations};
+  traits.privileged_host_devices = !handler.privileged_without_host_devices;
   const runtimeservice::Runtime runtime(config, launcher);
   const base::Context ctx = base::Context::Detached(absl::Seconds(10));
   const absl::StatusOr<std::string> version = runtime.Version(ctx);
@@ -162,6 +182,10 @@ runtimeservice::HandlerTraits TraitsOf(const RuntimeHandler& handler,
     traits.recursive_read_only =
         traits.recursive_read_only ||
         (options.ok() && std::find(options->begin(), options->end(), "rro") != options->end());
+    const base::Json& linux = base::JsonMember(*features, "linux");
+    traits.net_devices = base::JsonMember(base::JsonMember(linux, "netDevices"), "enabled") == true;
+    traits.intel_rdt_schemata =
+        base::JsonMember(base::JsonMember(linux, "intelRdt"), "schemata") == true;
   }
   base::LogInfo("runtime ", *version, " at ", config.path);
   return traits;
@@ -178,6 +202,7 @@ absl::StatusOr<runtimeservice::ServiceConfig> RuntimeOf(const Config& config,
                                         .version = CRISP_VERSION,
                                         .default_handler = config.default_runtime};
   ASSIGN_OR_RETURN(service.defaults, DefaultsOf(config));
+  service.devices = DevicesOf(config);
   for (const auto& [name, handler] : config.runtimes) {
     const runtimeservice::RuntimeConfig runtime{.path = handler.runtime_path,
                                                 .root = handler.runtime_root};

@@ -89,8 +89,11 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
                         .pod_files = record.infra() ? PodFiles() : PodFilesIn(paths_.Pod(pod.id)),
                         .hostname = std::move(hostname),
                         .mounts = plan->mounts,
-                        .devices = plan->devices};
-  ASSIGN_OR_RETURN(const base::OrderedJson spec, BuildSpec(input));
+                        .devices = plan->devices.nodes};
+  ASSIGN_OR_RETURN(base::OrderedJson spec, BuildSpec(input));
+  if (!record.infra()) {
+    devices_.Edit(input.pod, record.config(), plan->devices, &spec);
+  }
   return base::ReplaceFile(bundle + "/config.json", base::DumpJson(spec), 0600,
                            base::Durability::kVolatile);
 }

@@ -79,6 +79,7 @@ absl::StatusOr<RuntimeService::NewContainer> RuntimeService::PlanContainer(
         "config.linux.security_context.privileged: the pod sandbox is not privileged");
   }
   RETURN_IF_ERROR(NamespacesFor(pod, config).status());
+  ASSIGN_OR_RETURN(plan.devices, devices_.Plan(pod.record.config(), config, handler->traits));
   RETURN_IF_ERROR(PlanSecurity(&plan));
   ASSIGN_OR_RETURN(imageservice::ContainerImage image,
                    uses_.images.Acquire(config.image().image(), plan.container.id.str()));
@@ -109,7 +110,6 @@ absl::Status RuntimeService::PlanSecurity(NewContainer* plan) {
                    ContainerCapabilities(security, config_.defaults.capabilities, host_));
   ASSIGN_OR_RETURN(plan->seccomp, seccomp_.Get(security, plan->capabilities));
   ASSIGN_OR_RETURN(plan->mounts, ResolveMountSources(config));
-  ASSIGN_OR_RETURN(plan->devices, ResolveDevices(config));
   return absl::OkStatus();
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "imageservice/image.h"
+#include "runtimeservice/devices/container_devices.h"
 #include "runtimeservice/oci/monitor.h"
 #include "runtimeservice/runtime_service.h"
 #include "runtimeservice/spec/spec.h"
@@ -25,7 +26,7 @@ struct RuntimeService::NewContainer {
   Capabilities capabilities;
   std::shared_ptr<const SeccompFilter> seccomp;
   std::vector<MountSource> mounts;
-  std::vector<DeviceNode> devices;
+  PlannedDevices devices;
   std::string rootfs;
   std::optional<NewMonitor> monitor;  // From the launch to the acknowledgement.
 };

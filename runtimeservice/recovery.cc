@@ -83,6 +83,7 @@ RuntimeService::RuntimeService(ServiceConfig config, ServiceDependencies depende
       paths_(config_.run_root, uses_.network.config().netns_dir),
       boot_id_(std::move(boot_id)),
       seccomp_(host_),
+      devices_(config_.devices),
       registry_(std::move(registry)),
       loop_(std::move(loop)),
       exits_(*loop_, paths_.Containers(),

@@ -19,6 +19,7 @@
 #include "network/detach_debts.h"
 #include "network/pod_network.h"
 #include "proto/cri.h"
+#include "runtimeservice/devices/container_devices.h"
 #include "runtimeservice/event_loop.h"
 #include "runtimeservice/exit_watch.h"
 #include "runtimeservice/oci/runtime.h"
@@ -49,6 +50,7 @@ struct ServiceConfig {
   std::string default_handler = "crun";              // A key of `handlers`.
   std::map<std::string, HandlerConfig> handlers;     // By name.
   SpecDefaults defaults;                             //
+  DeviceConfig devices;                              //
   absl::Duration start_timeout = absl::Seconds(30);  // `start`.
 };
 
@@ -230,6 +232,7 @@ class RuntimeService {
   const std::string boot_id_;
   std::map<std::string, Handler> handlers_;
   SeccompFilters seccomp_;
+  ContainerDevices devices_;
   Leases leases_;
   Creations creations_;
   const std::unique_ptr<Registry> registry_;

@@ -40,6 +40,9 @@ crisp_require(ISAL_FOUND ISA-L libisal-dev)
 # The archive, of which two functions are used: no further shared library in the daemon.
 find_library(CRISP_LIBMD NAMES libmd.a)
 crisp_require(CRISP_LIBMD libmd libmd-dev)
+# The archive, so that the daemon pays for it only while it reads YAML.
+find_library(CRISP_LIBYAML NAMES libyaml.a)
+crisp_require(CRISP_LIBYAML libyaml libyaml-dev)
 pkg_check_modules(SECCOMP IMPORTED_TARGET QUIET libseccomp)
 crisp_require(SECCOMP_FOUND libseccomp libseccomp-dev)
 find_program(MUSL_GCC musl-gcc)

@@ -3,9 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -17,7 +14,6 @@ namespace runtimeservice {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 class HostSourcesTest : public ::testing::Test {
  protected:
@@ -36,11 +32,6 @@ class HostSourcesTest : public ::testing::Test {
     mount->set_host_path(source);
     mount->set_container_path("/data");
     return mount;
-  }
-  cri::Device* AddDevice(const std::string& path) {
-    cri::Device* device = config_.add_devices();
-    device->set_host_path(path);
-    return device;
   }
   // A tmpfs at `<folder>/mount` with the propagation `flag`.
   std::string MountWith(unsigned long flag) {
@@ -110,68 +101,6 @@ TEST_F(HostSourcesTest, HostToContainerNeedsASharedOrSlaveMount) {
   ExpectMountRefused(absl::StatusCode::kFailedPrecondition, "mounts[0].propagation");
   ASSERT_EQ(mount(nullptr, path.c_str(), nullptr, MS_SHARED, nullptr), 0);
   EXPECT_TRUE(ResolveMountSources(config_).ok());
-}
-
-TEST_F(HostSourcesTest, ADeviceKeepsItsNumbersAndIsRenamed) {
-  cri::Device* device = AddDevice("/dev/null");
-  device->set_container_path("dev/./mine");
-  device->set_permissions("r");
-  const absl::StatusOr<std::vector<DeviceNode>> nodes = ResolveDevices(config_);
-  ASSERT_TRUE(nodes.ok()) << nodes.status();
-  ASSERT_EQ(nodes->size(), 1);
-  EXPECT_EQ(nodes->front().path, "/dev/mine");
-  EXPECT_EQ(nodes->front().type, 'c');
-  EXPECT_EQ(nodes->front().major, 1);
-  EXPECT_EQ(nodes->front().minor, 3);
-  EXPECT_EQ(nodes->front().access, "r");
-}
-
-TEST_F(HostSourcesTest, ADirectoryIsEveryDeviceInIt) {
-  ASSERT_TRUE(base::MakeDirectories(folder_ + "/sub").ok());
-  ASSERT_EQ(mknod((folder_ + "/one").c_str(), S_IFCHR | 0600, makedev(1, 3)), 0);
-  ASSERT_EQ(mknod((folder_ + "/sub/two").c_str(), S_IFBLK | 0600, makedev(7, 200)), 0);
-  ASSERT_TRUE(base::ReplaceFile(folder_ + "/file", "", 0600, base::Durability::kVolatile).ok());
-  std::filesystem::create_symlink("/dev/zero", folder_ + "/link");
-  AddDevice(folder_)->set_container_path("/dev/all");
-  const absl::StatusOr<std::vector<DeviceNode>> nodes = ResolveDevices(config_);
-  ASSERT_TRUE(nodes.ok()) << nodes.status();
-  ASSERT_EQ(nodes->size(), 2);
-  EXPECT_EQ(nodes->at(0).path, "/dev/all/one");
-  EXPECT_EQ(nodes->at(1).path, "/dev/all/sub/two");
-  EXPECT_EQ(nodes->at(1).type, 'b');
-}
-
-TEST_F(HostSourcesTest, BadDevicesAreRefusedByName) {
-  const auto expect_refused = [this](const std::string& text) {
-    const absl::Status status = ResolveDevices(config_).status();
-    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(text));
-    config_.clear_devices();
-  };
-  AddDevice("/dev/null");
-  AddDevice("/dev/no-such-device");
-  expect_refused("devices[1].host_path");
-  AddDevice("/dev/null")->set_permissions("rx");
-  expect_refused("devices[0].permissions");
-  AddDevice("/etc/passwd");
-  expect_refused("devices[0].host_path");
-}
-
-TEST_F(HostSourcesTest, PrivilegedHasTheHostsDevicesButNotTheRuntimes) {
-  config_.mutable_linux()->mutable_security_context()->set_privileged(true);
-  if (!base::Exists("/dev/kmsg")) {
-    GTEST_SKIP() << "SKIP: /dev/kmsg";
-  }
-  const absl::StatusOr<std::vector<DeviceNode>> nodes = ResolveDevices(config_);
-  ASSERT_TRUE(nodes.ok()) << nodes.status();
-  std::vector<std::string> paths;
-  for (const DeviceNode& node : *nodes) {
-    paths.push_back(node.path);
-  }
-  EXPECT_THAT(paths, ::testing::Contains("/dev/kmsg"));
-  EXPECT_THAT(paths, Not(::testing::Contains("/dev/null")));
-  EXPECT_THAT(paths, Not(::testing::Contains(HasSubstr("/dev/pts/"))));
-  EXPECT_TRUE(ResolveDevices(config_, /*host_devices=*/false)->empty());
 }
 
 }  // namespace

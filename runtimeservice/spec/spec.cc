@@ -21,9 +21,6 @@ absl::Status CheckRequest(const SpecInput& input) {
     return absl::InvalidArgumentError(
         "linux.security_context.privileged: the pod is not privileged");
   }
-  if (input.container.cdi_devices_size() > 0) {
-    return absl::FailedPreconditionError("CDI_devices: not supported");
-  }
   if (input.mounts.size() != static_cast<size_t>(input.container.mounts_size())) {
     return absl::InternalError(base::StrCat("mounts: ", input.container.mounts_size(),
                                             " requested, ", input.mounts.size(), " resolved"));

@@ -1,8 +1,8 @@
 // The OCI config.json of one container, as a pure function of everything that decides it.
 //
 // The order of a create: ContainerCapabilities, SeccompFilters::Get, ResolveMountSources,
-// ResolveDevices (all before anything is made), then with the mounted rootfs ResolveUser,
-// BuildSpec.
+// ContainerDevices::Plan (all before anything is made), then with the mounted rootfs ResolveUser,
+// BuildSpec, ContainerDevices::Edit.
 #pragma once
 
 #include <map>
@@ -14,6 +14,7 @@
 #include "imageservice/image.h"
 #include "proto/cri.h"
 #include "runtimeservice/spec/capabilities.h"
+#include "runtimeservice/spec/device_nodes.h"
 #include "runtimeservice/spec/host_facts.h"
 #include "runtimeservice/spec/host_sources.h"
 #include "runtimeservice/spec/pod_files.h"
@@ -28,6 +29,9 @@ struct HandlerTraits {
   bool recursive_read_only = false;              // Its runtime knows the mount option rro.
   bool compiled_seccomp = false;                 // It takes run.oci.seccomp_bpf_data: crun.
   int64_t min_memory_bytes = 0;                  // The least limit its runtime starts with.
+  bool privileged_host_devices = true;           // Privileged containers get the host's devices.
+  bool net_devices = false;                      // Its runtime knows linux.netDevices.
+  bool intel_rdt_schemata = false;  // And linux.intelRdt's schemata and enableMonitoring.
 };
 
 // A limit of setrlimit(2): "RLIMIT_NOFILE", ….
@@ -75,7 +79,7 @@ struct SpecInput {
   PodFiles pod_files = {};               //
   std::string hostname = {};             // From PodHostname.
   std::vector<MountSource> mounts = {};  // From ResolveMountSources: one per mount, in order.
-  std::vector<DeviceNode> devices = {};  // From ResolveDevices.
+  std::vector<DeviceNode> devices = {};  // From ContainerDevices::Plan.
   std::map<std::string, std::string> annotations = {};  // The daemon's own; they win.
 };
 

@@ -44,7 +44,7 @@ OrderedJson NamespacesPart(const SpecInput& input, const NamespaceModes& modes) 
 }
 
 OrderedJson DeviceRules(const SpecInput& input) {
-  if (Security(input).privileged()) {
+  if (Security(input).privileged() && input.handler.privileged_host_devices) {
     return OrderedJson::array({{{"allow", true}, {"access", "rwm"}}});
   }
   OrderedJson rules = OrderedJson::array({{{"allow", false}, {"access", "rwm"}}});

@@ -195,9 +195,14 @@ TEST_F(SpecTest, ReadOnlyRootIsTheRequestsOrTheNodes) {
   EXPECT_EQ(At(Spec(), "/root/readonly"), true);
 }
 
-TEST_F(SpecTest, UnsupportedDevicesAreRefused) {
-  container.add_cdi_devices()->set_name("vendor.com/class=name");
-  ExpectRefused(absl::StatusCode::kFailedPrecondition, "CDI_devices");
+TEST_F(SpecTest, PrivilegedWithoutHostDevicesMayUseItsOwnOnly) {
+  MakePrivileged();
+  devices.push_back({.path = "/dev/mine", .major = 1, .minor = 3, .access = "r"});
+  EXPECT_EQ(At(Spec(), "/linux/resources/devices").size(), 1);
+  EXPECT_EQ(At(Spec(), "/linux/resources/devices/0/allow"), true);
+  handler.privileged_host_devices = false;
+  EXPECT_EQ(At(Spec(), "/linux/resources/devices/0/allow"), false);
+  EXPECT_EQ(At(Spec(), "/linux/resources/devices/1/access"), "r");
 }
 
 TEST_F(SpecTest, ResourceErrorsNameTheirField) {
