@@ -219,6 +219,29 @@ TEST_F(HostileWorkerTest, CannotLieAboutALayersContent) {
   EXPECT_EQ(base::ReadFile(NewLayer() + "/content").value().substr(0, 6), "layer ");
 }
 
+// A file of an artifact is what its name and its content say, and neither is the network process's
+// to choose.
+TEST_F(HostileWorkerTest, CannotLieAboutAnArtifact) {
+  for (const auto& [lie, message] : std::map<std::string, std::string>{
+           {"artifact-other-content", "another content"},
+           {"artifact-other-name", "another content"},
+           {"artifact-other-algorithm", "another content"},
+           {"artifact-as-archive", "another content"},
+           {"archive-as-file", "another content"},
+           {"artifact-climbing-name", "a layer without a verdict"},
+           {"artifact-absolute-name", "a layer without a verdict"},
+           {"artifact-wild-digest", "a layer without a verdict"},
+           {"artifact-lie-id", "a config that is not the image's"},
+           {"artifact-lie-parent", "a layer that is not the config's"}}) {
+    const absl::Status status = Pull(base::StrCat("q.io/evil:cd.", lie));
+    EXPECT_TRUE(absl::IsInternal(status)) << lie << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(message)) << lie;
+    EXPECT_EQ(NewLayer(), "") << lie;
+  }
+  ASSERT_TRUE(Pull("q.io/good:c.artifact-honest").ok());
+  EXPECT_EQ(base::ReadFile(NewLayer() + "/c").value(), "layer c");
+}
+
 TEST_F(HostileWorkerTest, CannotChangeAFolderAfterItsVerdict) {
   const absl::Status status = Pull("q.io/evil:ac.replace");
   ASSERT_TRUE(status.ok()) << status;

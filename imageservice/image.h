@@ -23,11 +23,15 @@ struct ImageProcessConfig {
 
 // An image whose layers are all in place.
 struct ContainerImage {
-  std::string id;                      // 64 hexadecimal digits: the config's SHA-256.
+  std::string id;                      // 64 hexadecimal digits: the config's SHA-256, of an
+                                       // artifact the manifest's.
   std::string ref;                     // "repository@digest" when known, else the id.
   std::string name;                    // The first "repository:tag"; empty if untagged.
-  std::vector<std::string> chain_ids;  // Bottom layer first.
-  ImageProcessConfig config;
+  std::vector<std::string> chain_ids;  // Bottom layer first. None for an artifact without files.
+  ImageProcessConfig config;           // Empty for an artifact.
+  // Not empty: an OCI artifact of this type. It can be mounted as any image can (its layers hold
+  // one file each), and no container can be made from it.
+  std::string artifact_type;
 };
 
 // Finds images and keeps their layers from being deleted while somebody uses them. Thread-safe.

@@ -83,6 +83,11 @@ absl::StatusOr<std::vector<ImagePtr>> ImageService::FindToSave(
     if (image == nullptr) {
       return absl::NotFoundError(base::StrCat("image ", name, " is not here"));
     }
+    if (!image->artifact_type.empty() &&
+        request.format() == crisp::v1::SaveRequest::DOCKER_ARCHIVE) {
+      return absl::InvalidArgumentError(
+          base::StrCat(name, " is an OCI artifact: only an OCI archive or layout can hold it"));
+    }
     RETURN_IF_ERROR(images_->CheckLayers(image->id));
     const auto is_same = [&](const ImagePtr& other) { return other->id == image->id; };
     if (std::ranges::none_of(images, is_same)) {
@@ -117,6 +122,9 @@ absl::Status ImageService::Save(const base::Context& ctx, const crisp::v1::SaveR
     ASSIGN_OR_RETURN(crisp::state::ImageRecord record, images_->Read(image->id));
     worker::ImageToSave wanted = {.config = std::move(*record.mutable_config()),
                                   .names = image->tags};
+    if (record.has_artifact()) {
+      wanted.manifest = std::move(*record.mutable_manifest());
+    }
     for (const std::string& chain_id : image->chain_ids) {
       wanted.directories.push_back(layers_->PathOf(chain_id));
     }

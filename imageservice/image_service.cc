@@ -190,7 +190,10 @@ absl::StatusOr<cri::ImageStatusResponse> ImageService::ImageStatus(
       return cri::ImageStatusResponse();  // Removed this moment.
     }
     RETURN_IF_ERROR(record.status());
-    (*response.mutable_info())["info"] = base::StrCat("{\"imageSpec\":", record->config(), "}");
+    // An artifact's config can be anything.
+    (*response.mutable_info())["info"] =
+        record->has_artifact() ? base::StrCat("{\"artifactManifest\":", record->manifest(), "}")
+                               : base::StrCat("{\"imageSpec\":", record->config(), "}");
   }
   return response;
 }
@@ -255,6 +258,7 @@ absl::StatusOr<ContainerImage> ImageService::Acquire(const std::string& referenc
   acquired.name = image->tags.empty() ? "" : image->tags.front();
   acquired.chain_ids = image->chain_ids;
   acquired.config = image->config;
+  acquired.artifact_type = image->artifact_type;
   return acquired;
 }
 

@@ -19,8 +19,6 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
-#include "imageservice/image_names.h"
-#include "imageservice/store/deferred.h"
 
 namespace imageservice {
 namespace {
@@ -32,6 +30,10 @@ constexpr absl::Duration kSendTimeout = absl::Seconds(30);
 // From the closing of its socket to its death.
 constexpr absl::Duration kExitTimeout = absl::Seconds(5);
 constexpr int kMaxWarnings = 20;  // In the log, of one pull.
+// What finished layers that wait for a lower one may have deferred together, in memory: as much as
+// a few of the largest.
+constexpr size_t kMaxWaitingOperations = 4 * worker::kMaxDeferredOperations;
+constexpr size_t kMaxWaitingBytes = 4 * worker::kMaxDeferredBytes;
 
 worker::LayerDecision DecisionFor(Claim claim) {
   switch (claim) {
@@ -56,6 +58,28 @@ absl::Status NameFullDisk(const absl::Status& status, const std::string& directo
     return status;
   }
   return base::Annotate(status, base::StrCat("the file system of ", directory, " is full"));
+}
+
+// Layers that are committed have nothing deferred any more.
+template <typename Layers>
+absl::Status CheckWaiting(const Layers& layers) {
+  size_t operations = 0;
+  size_t bytes = 0;
+  for (const auto& layer : layers) {
+    if (!layer.done.has_value()) {
+      continue;
+    }
+    operations += layer.done->deferred.size();
+    for (const worker::DeferredOperation& operation : layer.done->deferred) {
+      bytes += operation.path.size() + operation.target.size();
+    }
+  }
+  if (operations > kMaxWaitingOperations || bytes > kMaxWaitingBytes) {
+    return absl::ResourceExhaustedError(base::StrCat(
+        "layers that wait for a lower one have deferred more than ", kMaxWaitingOperations,
+        " operations or ", kMaxWaitingBytes, " bytes of paths together"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -307,8 +331,8 @@ absl::Status PullSession::OnQuestion(const base::Context& ctx, worker::LayerQues
       static_cast<size_t>(question.index) != index) {
     return BrokenProtocol("a question about a layer out of order");
   }
-  const std::string parent = index == 0 ? "" : image_.chain_ids[index - 1];
-  if (question.parent != parent || question.diff_id != image_.config.diff_ids[index] ||
+  if (question.parent != image_.ParentOf(index) ||
+      question.diff_id != image_.config.diff_ids[index] ||
       question.chain_id != image_.chain_ids[index]) {
     return BrokenProtocol("a layer that is not the config's");
   }
@@ -349,7 +373,7 @@ absl::Status PullSession::OnLayerDone(const worker::LayerDone& done) {
   }
   layer.done = *std::move(unpacked);
   NoteProgress();
-  return absl::OkStatus();
+  return CheckWaiting(layers_);
 }
 
 // The worker keeps what it has got; so do we, until somebody wants the image or one of its layers.
@@ -401,59 +425,6 @@ absl::Status PullSession::AnswerWaiting(const base::Context& ctx) {
     }
   }
   return CommitLayers(ctx);
-}
-
-// From the bottom up, since a layer's last steps look at the ones below it.
-absl::Status PullSession::CommitLayers(const base::Context& ctx) {
-  const auto begin = std::chrono::steady_clock::now();
-  while (committed_ < layers_.size()) {
-    Layer& layer = layers_[committed_];
-    if (layer.claim != Claim::kPresent) {
-      if (!layer.done.has_value()) {
-        break;
-      }
-      RETURN_IF_ERROR(base::Annotate(CommitLayer(ctx, layer),
-                                     base::StrCat("layer sha256:", layer.question.diff_id)));
-      layer.done->deferred = {};  // It is done, and can be megabytes.
-    }
-    ++committed_;
-    ReportLayers();
-  }
-  commit_time_ += absl::FromChrono(std::chrono::steady_clock::now() - begin);
-  return absl::OkStatus();
-}
-
-absl::Status PullSession::CommitLayer(const base::Context& ctx, const Layer& layer) {
-  std::vector<std::string> lower;
-  for (size_t below = committed_; below > 0; --below) {
-    lower.push_back(environment_.layers->PathOf(layers_[below - 1].question.chain_id));
-  }
-  const std::string directory = FinishedPath(layer.question.index);
-  RETURN_IF_ERROR(ApplyDeferred(ctx, directory, lower, layer.done->deferred));
-  LayerInfo info;
-  info.chain_id = layer.question.chain_id;
-  info.parent = layer.question.parent;
-  info.diff_id = layer.question.diff_id;
-  info.bytes = layer.done->bytes;
-  info.inodes = layer.done->inodes;
-  return environment_.layers->Commit(owner_, info, directory);
-}
-
-absl::StatusOr<ImagePtr> PullSession::CommitImage() {
-  crisp::state::ImageRecord record;
-  record.set_id(resolved_->image_id);
-  NameImage(plan_, *resolved_, &record);
-  std::vector<std::string> chain_ids;
-  for (const Layer& layer : layers_) {
-    chain_ids.push_back(layer.question.chain_id);
-    record.add_chain_ids(layer.question.chain_id);
-  }
-  record.set_bytes(environment_.layers->UsageOf(chain_ids).bytes + resolved_->config.size() +
-                   resolved_->manifest.size());
-  record.set_config(std::move(resolved_->config));
-  record.set_manifest(std::move(resolved_->manifest));
-  SetProcess(image_.config.process, record.mutable_process());
-  return environment_.images->Commit(std::move(record));
 }
 
 void PullSession::CleanUp() {

@@ -8,6 +8,7 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "imageservice/reference.h"
+#include "imageservice/worker/artifact.h"
 
 namespace imageservice {
 namespace {
@@ -59,17 +60,53 @@ absl::Status VerifyIndexes(const worker::Resolved& resolved) {
   return absl::OkStatus();
 }
 
-absl::Status VerifyManifest(const worker::Resolved& resolved) {
+absl::Status ListLayers(const std::string& config, ResolvedImage* image) {
+  ASSIGN_OR_RETURN(image->config, ParseOciConfig(config));
+  const std::vector<std::string>& diff_ids = image->config.diff_ids;
+  if (diff_ids.size() > worker::kMaxLayers) {
+    return absl::InvalidArgumentError(
+        base::StrCat("the image has ", diff_ids.size(), " layers, more than ", worker::kMaxLayers));
+  }
+  std::string parent;
+  for (const std::string& diff_id : diff_ids) {
+    parent = ChainIdOf(parent, diff_id);
+    image->chain_ids.push_back(parent);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ListFiles(const base::Json& manifest, ResolvedImage* image) {
+  ASSIGN_OR_RETURN(const std::vector<worker::ArtifactFile> files,
+                   worker::ParseArtifactFiles(manifest));
+  for (const worker::ArtifactFile& file : files) {
+    if (file.name.empty()) {
+      continue;
+    }
+    if (!IsDigest(file.digest)) {
+      return absl::InvalidArgumentError("a blob of the artifact has no digest");
+    }
+    image->config.diff_ids.push_back(worker::ArtifactDiffId(file));
+  }
+  image->chain_ids = image->config.diff_ids;
+  return absl::OkStatus();
+}
+
+// Fills in what the documents make.
+absl::Status VerifyManifest(const worker::Resolved& resolved, ResolvedImage* image) {
   if (!HasDigest(resolved.manifest, resolved.manifest_digest)) {
     return BrokenProtocol("a manifest of another digest");
   }
-  if (base::Sha256Hex(resolved.config) != resolved.image_id) {
-    return BrokenProtocol("a config that is not the image's");
-  }
   ASSIGN_OR_RETURN(const base::Json manifest, base::ParseJson(resolved.manifest));
   ASSIGN_OR_RETURN(const std::string config, DescriptorDigest(manifest, "config"));
-  return HasDigest(resolved.config, config) ? absl::OkStatus()
-                                            : BrokenProtocol("a config that is not the manifest's");
+  if (!HasDigest(resolved.config, config)) {
+    return BrokenProtocol("a config that is not the manifest's");
+  }
+  ASSIGN_OR_RETURN(image->artifact_type, worker::ArtifactTypeOf(manifest));
+  const bool is_artifact = !image->artifact_type.empty();
+  if (base::Sha256Hex(is_artifact ? resolved.manifest : resolved.config) != resolved.image_id) {
+    return BrokenProtocol("a config that is not the image's");
+  }
+  return is_artifact ? ListFiles(manifest, image) : ListLayers(resolved.config, image);
 }
 
 }  // namespace
@@ -82,19 +119,8 @@ absl::StatusOr<ResolvedImage> VerifyResolved(const worker::Resolved& resolved,
     return BrokenProtocol("a manifest of another digest than asked for");
   }
   RETURN_IF_ERROR(VerifyIndexes(resolved));
-  RETURN_IF_ERROR(VerifyManifest(resolved));
   ResolvedImage image;
-  ASSIGN_OR_RETURN(image.config, ParseOciConfig(resolved.config));
-  const std::vector<std::string>& diff_ids = image.config.diff_ids;
-  if (diff_ids.size() > worker::kMaxLayers) {
-    return absl::InvalidArgumentError(
-        base::StrCat("the image has ", diff_ids.size(), " layers, more than ", worker::kMaxLayers));
-  }
-  std::string parent;
-  for (const std::string& diff_id : diff_ids) {
-    parent = ChainIdOf(parent, diff_id);
-    image.chain_ids.push_back(parent);
-  }
+  RETURN_IF_ERROR(VerifyManifest(resolved, &image));
   return image;
 }
 

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include "base/sha.h"
+#include "base/strings.h"
 #include "imageservice/testing/fake_image.h"
+#include "imageservice/worker/artifact.h"
 
 namespace imageservice {
 namespace {
@@ -67,6 +69,35 @@ TEST_F(ResolvedImageTest, AConfigThatIsNotTheManifestsIsNot) {
   EXPECT_EQ(Code(), absl::StatusCode::kInternal) << "not the image id's";
   resolved_.image_id = other.id;
   EXPECT_EQ(Code(), absl::StatusCode::kInternal) << "not the manifest's";
+}
+
+// An artifact's id is its manifest's, and its layers follow from the manifest alone.
+TEST_F(ResolvedImageTest, AnArtifactIsItsManifest) {
+  const std::string blob = "sha256:" + base::Sha256Hex("x");
+  worker::Resolved artifact;
+  artifact.config = "\xff any bytes";
+  const auto settle = [&](const std::string& title) {
+    artifact.manifest =
+        base::StrCat(R"({"artifactType":"t/x","config":{"mediaType":"t/y","digest":"sha256:)",
+                     base::Sha256Hex(artifact.config), R"("},"layers":[{"digest":")", blob,
+                     R"(","annotations":{"org.opencontainers.image.title":")", title, R"("}}]})");
+    artifact.image_id = base::Sha256Hex(artifact.manifest);
+    artifact.manifest_digest = "sha256:" + artifact.image_id;
+    return VerifyResolved(artifact, "");
+  };
+  auto image = settle("a/b");
+  ASSERT_TRUE(image.ok()) << image.status();
+  EXPECT_EQ(image->artifact_type, "t/x");
+  ASSERT_EQ(image->chain_ids.size(), 1u);
+  EXPECT_EQ(image->chain_ids[0], worker::ArtifactDiffId({"a/b", blob}));
+  EXPECT_EQ(image->config.diff_ids, image->chain_ids);
+  EXPECT_EQ(settle("../b").status().code(), absl::StatusCode::kInvalidArgument);
+  settle("a").status().IgnoreError();
+  artifact.image_id = base::Sha256Hex(artifact.config);
+  EXPECT_EQ(VerifyResolved(artifact, "").status().code(), absl::StatusCode::kInternal);
+  settle("a").status().IgnoreError();
+  artifact.config += "x";
+  EXPECT_EQ(VerifyResolved(artifact, "").status().code(), absl::StatusCode::kInternal);
 }
 
 TEST_F(ResolvedImageTest, DocumentsThatMakeNoSenseAreInvalid) {

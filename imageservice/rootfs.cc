@@ -110,8 +110,11 @@ absl::StatusOr<std::string> Rootfs::MountVolume(const base::Context& ctx,
   const std::string what = base::StrCat("volume ", number, " of container ", container.str());
   RETURN_IF_ERROR(base::Annotate(base::Unmount(target), what));
   base::Overlay overlay = LayersOf(chain_ids);
-  // Without an upper directory it takes two layers; the second may be the folder it covers.
-  overlay.lower.push_back(root_ + "/empty");
+  // Without an upper directory it takes two layers; the second may be the folder it covers. No more
+  // than needed: an image can have as many layers as a mount.
+  if (chain_ids.size() < 2) {
+    overlay.lower.push_back(root_ + "/empty");
+  }
   if (chain_ids.empty()) {
     overlay.lower.push_back(target);
   }

@@ -85,6 +85,11 @@ absl::StatusOr<RuntimeService::NewContainer> RuntimeService::PlanContainer(
                    uses_.images.Acquire(config.image().image(), plan.container.id.str()));
   base::Undo undo;
   undo.Add([&] { ReleaseImages(plan.container.id, record); });
+  if (!image.artifact_type.empty()) {
+    return absl::InvalidArgumentError(base::StrCat(
+        "config.image: ", config.image().image(), " is an OCI artifact of type \"",
+        image.artifact_type, "\" and no image: it can be a volume and not a container"));
+  }
   record.set_image_id(image.id);
   record.set_image_ref(image.ref);
   for (const std::string& chain_id : image.chain_ids) {

@@ -46,6 +46,7 @@ ImagePtr FromRecord(const ImageRecord& record) {
   image->config.user = process.user();
   image->config.stop_signal = process.stop_signal();
   image->config.volumes = Strings(process.volumes());
+  image->artifact_type = record.artifact().type();
   image->config.labels = {process.labels().begin(), process.labels().end()};
   return image;
 }
@@ -244,6 +245,10 @@ absl::Status ImageStore::Write(const ImageRecord& record) const {
 absl::StatusOr<ImagePtr> ImageStore::Commit(ImageRecord record) {
   Turn turn(this);
   const ImagePtr before = FindById(record.id());
+  if (before != nullptr && before->artifact_type.empty() != record.artifact().type().empty()) {
+    return absl::FailedPreconditionError(base::StrCat(
+        record.id(), " is the id of an image and of an artifact; remove one to pull the other"));
+  }
   // Only a durable record may replace a durable one.
   const bool durable = before != nullptr && before->durable;
   record.set_boot_id(durable ? "" : boot_id_);

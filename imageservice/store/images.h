@@ -30,6 +30,7 @@ struct Image {
   int64_t pulled_at = 0;               // Nanoseconds since the epoch.
   bool durable = false;
   ImageProcessConfig config;
+  std::string artifact_type;  // Not empty: an OCI artifact.
 };
 using ImagePtr = std::shared_ptr<const Image>;
 
@@ -60,7 +61,9 @@ class ImageStore {
 
   // Adds an image whose layers are all present, or adds the names and documents of `record` to the
   // image of the same id. Its tags are taken from whatever image had them. `boot_id` and
-  // `pulled_at` are filled in here. The pull is committed when this returns OK.
+  // `pulled_at` are filled in here. The pull is committed when this returns OK. FAILED_PRECONDITION
+  // when an image and an artifact have the same id: a document can be made to be a config and a
+  // manifest, with a tree of its own as each.
   absl::StatusOr<ImagePtr> Commit(crisp::state::ImageRecord record);
 
   // Deletes an image with all its names and returns what is still being unlinked. OK if there is

@@ -2,7 +2,8 @@
 // the same forker, verifiers and sandbox, then does what the tag of its reference says:
 // "<layers>.<behaviour>". Each letter is a layer, whose archive is a text; "z" stands for an
 // archive that takes its parser over (test_hostile_parser.cc), with the behaviour
-// "parser_<attack>". $OUTSIDE, $STORE and $DAEMON say what to attack.
+// "parser_<attack>". With "artifact-…" each letter is a file of an artifact, called like it.
+// $OUTSIDE, $STORE and $DAEMON say what to attack.
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -36,6 +37,7 @@ struct Layer {
   std::string archive;
   std::string diff_id;
   std::string chain_id;
+  ArtifactFile file;  // Of an artifact.
 };
 
 std::string ChainOf(const std::string& parent, const std::string& diff_id) {
@@ -71,6 +73,10 @@ class HostileWorker {
           letter == 'z' ? ParserAttack(behaviour_) : base::StrCat("layer ", std::string(1, letter));
       layer.diff_id = base::Sha256Hex(layer.archive);
       layer.chain_id = ChainOf(layers_.empty() ? "" : layers_.back().chain_id, layer.diff_id);
+      if (IsArtifact()) {
+        layer.file = {std::string(1, letter), base::StrCat("sha256:", layer.diff_id)};
+        layer.diff_id = layer.chain_id = ArtifactDiffId(layer.file);
+      }
       layers_.push_back(layer);
     }
   }
@@ -89,6 +95,7 @@ class HostileWorker {
 
  private:
   bool Is(const char* behaviour) const { return behaviour_ == behaviour; }
+  bool IsArtifact() const { return behaviour_.starts_with("artifact-"); }
 
   absl::Status Send(const WorkerMessage& message) { return SendRaw(Encode(message)); }
   absl::Status SendRaw(const std::string& json) { return channel_.Send(base::Context(), json); }
@@ -124,7 +131,28 @@ class HostileWorker {
     return absl::OkStatus();
   }
 
+  Resolved ArtifactDocuments() const {
+    std::string list;
+    for (const Layer& layer : layers_) {
+      list += base::StrCat(list.empty() ? "" : ",", R"({"mediaType":"text/plain","digest":")",
+                           layer.file.digest, R"(","size":7,"annotations":{)",
+                           R"("org.opencontainers.image.title":")", layer.file.name, R"("}})");
+    }
+    Resolved resolved;
+    resolved.config = "{}";
+    resolved.manifest = base::StrCat(
+        R"({"artifactType":"text/x","config":{"mediaType":"application/vnd.oci.empty.v1+json",)",
+        R"("digest":"sha256:)", base::Sha256Hex("{}"), R"(","size":2},"layers":[)", list, "]}");
+    resolved.image_id = base::Sha256Hex(Is("artifact-lie-id") ? "{}" : resolved.manifest);
+    resolved.manifest_digest = base::StrCat("sha256:", base::Sha256Hex(resolved.manifest));
+    resolved.media_type = "application/vnd.oci.image.manifest.v1+json";
+    return resolved;
+  }
+
   Resolved Documents() const {
+    if (IsArtifact()) {
+      return ArtifactDocuments();
+    }
     std::string list;
     for (const Layer& layer : layers_) {
       list += base::StrCat(list.empty() ? "" : ",", "\"sha256:", layer.diff_id, "\"");
@@ -166,7 +194,8 @@ class HostileWorker {
     LayerQuestion question;
     question.index = static_cast<int>(index);
     question.chain_id = layers_[index].chain_id;
-    question.parent = index == 0 ? "" : layers_[index - 1].chain_id;
+    const bool is_alone = IsArtifact() && !Is("artifact-lie-parent");
+    question.parent = index == 0 || is_alone ? "" : layers_[index - 1].chain_id;
     question.diff_id = layers_[index].diff_id;
     question.digest = "sha256:" + question.diff_id;
     question.size = layers_[index].archive.size();
@@ -223,8 +252,34 @@ class HostileWorker {
     return process.directory;
   }
 
+  // Has the file made, or something else of the same bytes or name.
+  absl::Status FetchFile(size_t index) {
+    ArtifactFile file = layers_[index].file;
+    std::string bytes = layers_[index].archive;
+    if (Is("artifact-other-content")) bytes += "x";
+    if (Is("artifact-other-name")) file.name = "other";
+    if (Is("artifact-other-algorithm")) file.digest = "sha512:" + std::string(128, '0');
+    if (Is("artifact-climbing-name")) file.name = "../../layers/x";
+    if (Is("artifact-absolute-name")) file.name = std::getenv("OUTSIDE") + std::string("/file");
+    if (Is("artifact-wild-digest")) file.digest = "sha256:x";
+    const std::string directory = std::to_string(++directories_);
+    ASSIGN_OR_RETURN(LayerProcess process, Is("artifact-as-archive")
+                                               ? forker_.StartLayer(directory)
+                                               : forker_.StartFile(directory, file));
+    write(process.archive.get(), bytes.data(), bytes.size());
+    ReadResult(&process).status().IgnoreError();
+    return Send(LayerDone{static_cast<int>(index), process.directory});
+  }
+
   absl::Status Fetch(size_t index) {
     const int number = static_cast<int>(index);
+    if (IsArtifact()) {
+      return FetchFile(index);
+    }
+    if (Is("archive-as-file")) {
+      layers_[index].file = {"f", "sha256:" + layers_[index].diff_id};
+      return FetchFile(index);
+    }
     if (Is("no-verdict") || Is("missing-layer")) {
       return Is("no-verdict") ? Send(LayerDone{number, "1"}) : absl::OkStatus();
     }

@@ -54,8 +54,10 @@ absl::StatusOr<ListRequest> ParseList(const Json& json) {
 Json ToJson(const SaveRequest& request) {
   Json images = Json::array();
   for (const ImageToSave& image : request.images) {
-    images.push_back(
-        {{"config", image.config}, {"names", image.names}, {"directories", image.directories}});
+    images.push_back({{"config", EscapePath(image.config)},  // An artifact's can be any bytes.
+                      {"manifest", image.manifest},
+                      {"names", image.names},
+                      {"directories", image.directories}});
   }
   return {{"type", "save"},
           {"path", EscapePath(request.path)},
@@ -72,7 +74,8 @@ absl::StatusOr<SaveRequest> ParseSave(const Json& json) {
                    ParseEnum<ArchiveCompression>(json, "compression", kCompressions));
   for (const Json& element : base::JsonMember(json, "images")) {
     ImageToSave image;
-    ASSIGN_OR_RETURN(image.config, JsonString(element, "config"));
+    ASSIGN_OR_RETURN(image.config, ParsePath(element, "config"));
+    ASSIGN_OR_RETURN(image.manifest, JsonString(element, "manifest"));
     ASSIGN_OR_RETURN(image.names, base::JsonStrings(element, "names"));
     ASSIGN_OR_RETURN(image.directories, base::JsonStrings(element, "directories"));
     request.images.push_back(std::move(image));

@@ -36,7 +36,10 @@ enum class ArchiveCompression { kNone, kGzip, kZstd };
 
 // One image to write.
 struct ImageToSave {
-  std::string config;                    // The document as stored; its diff IDs are replaced.
+  std::string config;  // The document as stored; its diff IDs are replaced.
+  // Only of an OCI artifact: the document as stored, which names the files. It is written as it is,
+  // as are config and files, uncompressed; `directories` are the files' layers.
+  std::string manifest;
   std::vector<std::string> names;        // "registry/repository:tag".
   std::vector<std::string> directories;  // Absolute; the overlay layers, bottom layer first.
 };

@@ -1,7 +1,10 @@
 #include "imageservice/worker/archive_writer.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <map>
 #include <string>
 #include <string_view>
@@ -12,6 +15,7 @@
 #include "base/json.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "imageservice/worker/artifact.h"
 #include "imageservice/worker/deflate.h"
 #include "imageservice/worker/digest.h"
 #include "imageservice/worker/layer_archive.h"
@@ -25,6 +29,8 @@ constexpr char kIndexType[] = "application/vnd.oci.image.index.v1+json";
 constexpr char kManifestType[] = "application/vnd.oci.image.manifest.v1+json";
 constexpr char kConfigType[] = "application/vnd.oci.image.config.v1+json";
 constexpr char kLayerType[] = "application/vnd.oci.image.layer.v1.tar";
+
+constexpr size_t kFileChunk = 256 << 10;
 
 std::string LayerType(ArchiveCompression compression) {
   switch (compression) {
@@ -85,6 +91,37 @@ class Writer {
     return absl::OkStatus();
   }
 
+  // As it was pulled, so that it keeps its digest.
+  absl::Status AddArtifact(const ImageToSave& artifact) {
+    ASSIGN_OR_RETURN(const Json manifest, base::ParseJson(artifact.manifest));
+    ASSIGN_OR_RETURN(const std::vector<ArtifactFile> files, ParseArtifactFiles(manifest));
+    ASSIGN_OR_RETURN(const std::string config,
+                     base::JsonString(base::JsonMember(manifest, "config"), "digest"));
+    const auto is_sha256 = [](const ArtifactFile& file) {
+      return file.digest.starts_with("sha256:");
+    };
+    if (!config.starts_with("sha256:") || !std::ranges::all_of(files, is_sha256)) {
+      return absl::FailedPreconditionError("an artifact with digests of sha512 cannot be saved");
+    }
+    RETURN_IF_ERROR(AddBlob(artifact.config, config));
+    size_t next = 0;
+    for (const ArtifactFile& file : files) {
+      if (file.name.empty()) {
+        RETURN_IF_ERROR(AddBlob("{}", file.digest));
+      } else if (next < artifact.directories.size()) {
+        RETURN_IF_ERROR(CopyFile(artifact.directories[next++], file));
+      } else {
+        return absl::InternalError("fewer layers than the artifact has files");
+      }
+    }
+    ASSIGN_OR_RETURN(Json descriptor, AddDocument(artifact.manifest, kManifestType));
+    ASSIGN_OR_RETURN(const std::string type, ArtifactTypeOf(manifest));
+    descriptor["artifactType"] = type;
+    AddToIndex(descriptor, artifact.names);
+    saved_.image_ids.push_back(Sha256Hex(artifact.manifest));
+    return absl::OkStatus();
+  }
+
   absl::StatusOr<SavedArchive> Finish() {
     const Json index = {
         {"schemaVersion", 2}, {"mediaType", kIndexType}, {"manifests", std::move(index_)}};
@@ -125,6 +162,48 @@ class Writer {
     layer.digest = is_plain ? layer.diff_id : blob_hasher.Finish();
     RETURN_IF_ERROR(output_.EndBlob(layer.digest));
     return layer;
+  }
+
+  absl::Status CopyFile(const std::string& directory, const ArtifactFile& file) {
+    // The name has been made safe, and its folders are the store's.
+    ASSIGN_OR_RETURN(base::UniqueFd opened, base::Open(directory, O_RDONLY | O_DIRECTORY));
+    for (size_t begin = 0; begin < file.name.size();) {
+      const size_t end = std::min(file.name.find('/', begin), file.name.size());
+      ASSIGN_OR_RETURN(opened, base::OpenAt(opened.get(), file.name.substr(begin, end - begin),
+                                            O_RDONLY | O_NOFOLLOW));
+      begin = end + 1;
+    }
+    Hasher hasher(file.digest);
+    RETURN_IF_ERROR(output_.BeginBlob());
+    for (std::string buffer(kFileChunk, '\0');;) {
+      const ssize_t n = read(opened.get(), buffer.data(), buffer.size());
+      if (n < 0 && errno == EINTR) {
+        continue;
+      }
+      if (n < 0) {
+        return base::ErrnoStatus(errno, base::StrCat("read ", file.digest));
+      }
+      if (n == 0) {
+        break;
+      }
+      const std::string_view bytes(buffer.data(), static_cast<size_t>(n));
+      hasher.Update(bytes);
+      bytes_ += bytes.size();
+      progress_(bytes_);
+      RETURN_IF_ERROR(output_.Write(bytes));
+    }
+    if (const std::string digest = hasher.Finish(); digest != file.digest) {
+      return absl::DataLossError(
+          base::StrCat("the file of ", file.digest, " was changed on disk: it is ", digest));
+    }
+    return output_.EndBlob(file.digest);
+  }
+
+  absl::Status AddBlob(const std::string& bytes, const std::string& digest) {
+    RETURN_IF_ERROR(VerifyDigest(bytes, digest));
+    RETURN_IF_ERROR(output_.BeginBlob());
+    RETURN_IF_ERROR(output_.Write(bytes));
+    return output_.EndBlob(digest);
   }
 
   // The stored config, byte for byte when its diff IDs are right already.
@@ -184,7 +263,7 @@ absl::StatusOr<SavedArchive> WriteArchive(const SaveRequest& request, ArchiveOut
                                           const std::function<void(uint64_t)>& progress) {
   Writer writer(request, output, progress);
   for (const ImageToSave& image : request.images) {
-    RETURN_IF_ERROR(writer.AddImage(image));
+    RETURN_IF_ERROR(image.manifest.empty() ? writer.AddImage(image) : writer.AddArtifact(image));
   }
   return writer.Finish();
 }

@@ -13,7 +13,7 @@
 
 namespace imageservice::worker {
 
-inline constexpr size_t kMaxPacketBytes = 128;
+inline constexpr size_t kMaxPacketBytes = 1280;  // A forker's order with the longest name.
 inline constexpr size_t kMaxPacketFds = 2;
 
 struct FdPacket {

@@ -15,6 +15,7 @@
 #include "base/files.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "imageservice/worker/digest.h"
 #include "imageservice/worker/fd_packet.h"
 #include "imageservice/worker/sandbox.h"
 #include "imageservice/worker/verifier.h"
@@ -32,6 +33,39 @@ struct Settings {
   uint64_t max_layer_entries = 0;
   int max_layers = 0;  // At a time.
 };
+
+// What a layer is made of and where: its folder and, for an artifact's file, the blob's digest and
+// its name, each after a NUL.
+struct Order {
+  std::string directory;
+  ArtifactFile file;  // Without a name: none.
+};
+
+std::string EncodeOrder(const Order& order) {
+  const std::string_view nul("", 1);
+  return order.file.name.empty()
+             ? order.directory
+             : base::StrCat(order.directory, nul, order.file.digest, nul, order.file.name);
+}
+
+// The network process may have been taken over.
+absl::StatusOr<Order> ParseOrder(const std::string& text) {
+  const size_t digest = text.find('\0');
+  Order order = {.directory = text.substr(0, digest), .file = {}};
+  bool is_good = IsLayerDirectory(order.directory);
+  if (digest != std::string::npos) {
+    const size_t name = std::min(text.find('\0', digest + 1), text.size());
+    order.file.digest = text.substr(digest + 1, name - digest - 1);
+    order.file.name = text.substr(std::min(name + 1, text.size()));
+    const absl::StatusOr<std::string> clean = CleanArtifactName(order.file.name);
+    is_good =
+        is_good && CheckDigest(order.file.digest).ok() && clean.ok() && *clean == order.file.name;
+  }
+  if (!is_good) {
+    return absl::InternalError("a malformed order");
+  }
+  return order;
+}
 
 absl::Status Confine(int staging) {
   RETURN_IF_ERROR(ConfineFiles({}, {staging}).status());
@@ -53,12 +87,10 @@ class ForkerProcess {
     memcpy(&settings_, first.bytes.data(), sizeof(settings_));
     RETURN_IF_ERROR(Confine(staging_.get()));
     for (;;) {
-      ASSIGN_OR_RETURN(const FdPacket order, Receive(2));
-      if (!IsLayerDirectory(order.bytes)) {
-        return absl::InternalError("a malformed order");
-      }
+      ASSIGN_OR_RETURN(const FdPacket packet, Receive(2));
+      ASSIGN_OR_RETURN(const Order order, ParseOrder(packet.bytes));
       Reap();
-      StartVerifier(order);
+      StartVerifier(order, packet.fds[0].get(), packet.fds[1].get());
     }
   }
 
@@ -85,7 +117,7 @@ class ForkerProcess {
   }
 
   // A fork that fails shows as an end without a word.
-  void StartVerifier(const FdPacket& order) {
+  void StartVerifier(const Order& order, int archive, int result) {
     const pid_t forker = getpid();
     const pid_t child = fork();
     if (child > 0) {
@@ -100,9 +132,10 @@ class ForkerProcess {
     }
     socket_.Reset();
     RunVerifier({.staging = staging_.get(),
-                 .directory = order.bytes,
-                 .archive = order.fds[0].get(),
-                 .result = order.fds[1].get(),
+                 .directory = order.directory,
+                 .file = order.file,
+                 .archive = archive,
+                 .result = result,
                  .verdicts = kVerdictSocket,
                  .max_bytes = settings_.max_layer_bytes,
                  .max_entries = settings_.max_layer_entries});
@@ -155,6 +188,15 @@ absl::Status Forker::Configure(int staging, const Limits& limits) {
 }
 
 absl::StatusOr<LayerProcess> Forker::StartLayer(const std::string& directory) {
+  return Start(directory, directory);
+}
+
+absl::StatusOr<LayerProcess> Forker::StartFile(const std::string& directory,
+                                               const ArtifactFile& file) {
+  return Start(EncodeOrder({directory, file}), directory);
+}
+
+absl::StatusOr<LayerProcess> Forker::Start(const std::string& order, const std::string& directory) {
   int archive[2];
   if (pipe2(archive, O_CLOEXEC) != 0) {
     return base::ErrnoStatus(errno, "pipe");
@@ -170,7 +212,7 @@ absl::StatusOr<LayerProcess> Forker::StartLayer(const std::string& directory) {
   // Fewer switches between two processes; refused beyond the user's limit, and only slower then.
   fcntl(layer.archive.get(), F_SETPIPE_SZ, kPipeBytes);
   const absl::Status sent =
-      SendPacket(socket_.get(), directory, {their_archive.get(), their_result.get()});
+      SendPacket(socket_.get(), order, {their_archive.get(), their_result.get()});
   if (!sent.ok()) {
     return absl::InternalError("the pull worker's forker died");
   }

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
+#include "imageservice/worker/artifact.h"
 #include "imageservice/worker/protocol.h"
 
 namespace imageservice::worker {
@@ -15,7 +16,7 @@ namespace imageservice::worker {
 // A layer's verifier and parser, from outside.
 struct LayerProcess {
   std::string directory;   // Of the layer in the staging directory.
-  base::UniqueFd archive;  // Write the archive here and close it.
+  base::UniqueFd archive;  // Write the archive (or file) here and close it.
   base::UniqueFd result;   // For ReadResult.
 };
 
@@ -36,7 +37,12 @@ class Forker {
   // Thread-safe. When too many run already, they start once one has ended.
   absl::StatusOr<LayerProcess> StartLayer(const std::string& directory);
 
+  // The same for a blob that becomes one file and not a tree: the verdict's diff ID will be its
+  // ArtifactDiffId. What is to be written into LayerProcess::archive is the blob.
+  absl::StatusOr<LayerProcess> StartFile(const std::string& directory, const ArtifactFile& file);
+
  private:
+  absl::StatusOr<LayerProcess> Start(const std::string& order, const std::string& directory);
   explicit Forker(base::UniqueFd socket) : socket_(std::move(socket)) {}
 
   const base::UniqueFd socket_;

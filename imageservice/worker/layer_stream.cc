@@ -19,8 +19,9 @@ constexpr uint64_t kAnyRatio = uint64_t{1} << 30;  // So many bytes of archive a
 
 class LayerStream {
  public:
-  LayerStream(const LayerQuestion& layer, const Limits& limits, LayerProcess process)
+  LayerStream(const LayerQuestion& layer, BlobForm form, const Limits& limits, LayerProcess process)
       : layer_(layer),
+        form_(form),
         limits_(limits),
         process_(std::move(process)),
         blob_hasher_(layer.digest),
@@ -37,7 +38,7 @@ class LayerStream {
     blob_hasher_.Update(bytes);
     timer_.Charge(&digest_);
     if (content_.ok()) {
-      content_ = inflater_.Write(bytes);
+      content_ = form_ == BlobForm::kFile ? TakeArchive(bytes) : inflater_.Write(bytes);
       timer_.Charge(&inflate_);
     }
     return absl::IsInvalidArgument(content_) ? absl::OkStatus() : content_;
@@ -52,7 +53,7 @@ class LayerStream {
     if (const std::string digest = blob_hasher_.Finish(); digest != layer_.digest) {
       return absl::DataLossError(base::StrCat("the blob's digest is ", digest));
     }
-    if (content_.ok()) {
+    if (content_.ok() && form_ == BlobForm::kLayer) {
       content_ = inflater_.Finish();
     }
     RETURN_IF_ERROR(content_);
@@ -103,6 +104,7 @@ class LayerStream {
   }
 
   const LayerQuestion& layer_;
+  const BlobForm form_;
   const Limits& limits_;
   LayerProcess process_;
   Hasher blob_hasher_;
@@ -133,10 +135,11 @@ absl::StatusOr<LayerDone> Run(const ByteSource& source, LayerStream* stream,
 
 }  // namespace
 
-absl::StatusOr<LayerDone> StreamLayer(const LayerQuestion& layer, const Limits& limits,
-                                      const ByteSource& source, LayerProcess process,
-                                      std::atomic<uint64_t>* progress, Stages* stages) {
-  LayerStream stream(layer, limits, std::move(process));
+absl::StatusOr<LayerDone> StreamLayer(const LayerQuestion& layer, BlobForm form,
+                                      const Limits& limits, const ByteSource& source,
+                                      LayerProcess process, std::atomic<uint64_t>* progress,
+                                      Stages* stages) {
+  LayerStream stream(layer, form, limits, std::move(process));
   absl::StatusOr<LayerDone> done = Run(source, &stream, progress);
   stream.AddStages(stages);
   return done;

@@ -40,7 +40,9 @@ absl::Status Stream(const std::string& blob, uint64_t max_ratio) {
   };
   std::atomic<uint64_t> progress = 0;
   Stages stages;
-  return StreamLayer(layer, limits, source, std::move(process), &progress, &stages).status();
+  return StreamLayer(layer, BlobForm::kLayer, limits, source, std::move(process), &progress,
+                     &stages)
+      .status();
 }
 
 TEST(LayerStreamTest, ABombIsStoppedByItsRatio) {

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "imageservice/worker/artifact.h"
 #include "imageservice/worker/digest.h"
 
 namespace imageservice::worker {
@@ -25,21 +26,6 @@ constexpr std::string_view kManifestTypes[] = {
 constexpr std::string_view kSchema1Types[] = {
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
     "application/vnd.docker.distribution.manifest.v1+json"};
-constexpr std::string_view kConfigTypes[] = {"application/vnd.oci.image.config.v1+json",
-                                             "application/vnd.docker.container.image.v1+json"};
-constexpr std::string_view kLayerTypes[] = {
-    "application/vnd.oci.image.layer.v1.tar",
-    "application/vnd.oci.image.layer.v1.tar+gzip",
-    "application/vnd.oci.image.layer.v1.tar+zstd",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
-    "application/vnd.docker.image.rootfs.diff.tar",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip",
-    "application/vnd.docker.image.rootfs.diff.tar.zstd",
-    "application/vnd.docker.image.rootfs.foreign.diff.tar",
-    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"};
-
 template <size_t N>
 bool IsOneOf(std::string_view type, const std::string_view (&types)[N]) {
   return std::ranges::find(types, type) != std::end(types);
@@ -49,7 +35,8 @@ enum class Kind { kIndex, kManifest };
 
 absl::Status ArtifactError(std::string_view type) {
   return absl::FailedPreconditionError(
-      base::StrCat("an artifact of type \"", type.substr(0, 200), "\" and no image"));
+      base::StrCat("an artifact of type \"", type.substr(0, 200),
+                   "\" in the form of a draft: it has to be pushed again by a newer tool"));
 }
 
 absl::Status Schema1Error() {
@@ -152,17 +139,25 @@ absl::StatusOr<Manifest> ParseImageManifest(const Json& json) {
     return base::Annotate(config.status(), "\"config\"");
   }
   manifest.config = *std::move(config);
-  if (!IsOneOf(manifest.config.media_type, kConfigTypes)) {
-    ASSIGN_OR_RETURN(const std::string type, base::JsonString(json, "artifactType"));
-    return ArtifactError(type.empty() ? manifest.config.media_type : type);
+  ASSIGN_OR_RETURN(manifest.artifact_type, ArtifactTypeOf(json));
+  if (manifest.artifact_type.empty() && manifest.config.media_type.empty()) {
+    return absl::FailedPreconditionError("neither an image nor an artifact: no type is said");
   }
   if (manifest.config.size > kMaxConfigBytes) {
     return absl::ResourceExhaustedError(
         base::StrCat("the config is longer than ", kMaxConfigBytes, " bytes"));
   }
   ASSIGN_OR_RETURN(manifest.layers, ParseDescriptors(json, "layers", kMaxLayers));
+  if (!manifest.artifact_type.empty()) {
+    ASSIGN_OR_RETURN(const std::vector<ArtifactFile> files, ParseArtifactFiles(json));
+    for (size_t i = 0; i < files.size(); ++i) {
+      manifest.layers[i].file_name = files[i].name;
+    }
+    std::erase_if(manifest.layers, [](const Descriptor& blob) { return blob.file_name.empty(); });
+    return manifest;
+  }
   for (const Descriptor& layer : manifest.layers) {
-    if (!IsOneOf(layer.media_type, kLayerTypes)) {
+    if (!IsImageLayerType(layer.media_type)) {
       return absl::InvalidArgumentError(base::StrCat(
           "layer ", layer.digest, " is of unknown type \"", layer.media_type.substr(0, 200), "\""));
     }
@@ -264,18 +259,22 @@ std::optional<int> PlatformRank(const Platform& wanted_raw, const Platform& offe
 absl::StatusOr<Descriptor> ChooseManifest(const Index& index, const Platform& wanted) {
   constexpr int kLastResort = 1000;
   const Descriptor* best = nullptr;
-  const Descriptor* artifact = nullptr;
+  const Descriptor* best_artifact = nullptr;
   int best_score = 0;
+  int best_artifact_score = 0;
   std::string offered;
+  const bool has_images = std::ranges::any_of(index.manifests, [](const Descriptor& descriptor) {
+    return descriptor.artifact_type.empty() && descriptor.platform.has_value() &&
+           descriptor.platform->os != "unknown";
+  });
   for (const Descriptor& descriptor : index.manifests) {
+    const bool is_artifact = !descriptor.artifact_type.empty();
     std::optional<int> rank;
-    if (!descriptor.artifact_type.empty()) {
-      artifact = &descriptor;
-    } else if (!descriptor.platform.has_value()) {
+    if (!descriptor.platform.has_value()) {
       rank = kLastResort;
     } else if (descriptor.platform->os != "unknown") {
       rank = PlatformRank(wanted, *descriptor.platform);
-      if (offered.size() < 500) {
+      if (offered.size() < 500 && !(is_artifact && has_images)) {
         offered += base::StrCat(offered.empty() ? "" : ", ", PlatformName(*descriptor.platform));
       }
     }
@@ -283,13 +282,15 @@ absl::StatusOr<Descriptor> ChooseManifest(const Index& index, const Platform& wa
       continue;
     }
     const int score = *rank * 2 + (descriptor.is_zstd ? 0 : 1);
-    if (best == nullptr || score < best_score) {
-      best = &descriptor;
-      best_score = score;
+    const Descriptor*& leader = is_artifact ? best_artifact : best;
+    int& leading_score = is_artifact ? best_artifact_score : best_score;
+    if (leader == nullptr || score < leading_score) {
+      leader = &descriptor;
+      leading_score = score;
     }
   }
-  if (best == nullptr && offered.empty() && artifact != nullptr) {
-    return *artifact;  // What is wrong with the reference is said best by its manifest.
+  if (best == nullptr && !has_images) {
+    best = best_artifact;
   }
   if (best == nullptr) {
     return absl::NotFoundError(base::StrCat("no image for platform ", PlatformName(wanted),

@@ -23,6 +23,7 @@ struct Descriptor {
   std::optional<Platform> platform;  // In an index.
   bool is_zstd = false;              // In an index: the variant of an image compressed by zstd.
   std::string artifact_type;         // In an index: of an artifact, which is no image.
+  std::string file_name;             // Of an artifact's blob: ArtifactFile::name.
   std::vector<std::string> urls;     // Of a foreign layer: where else it may be.
   std::string data;                  // The content itself, of the right size but not verified;
                                      // empty: not there.
@@ -33,15 +34,16 @@ struct Index {
 };
 
 struct Manifest {
-  std::string media_type;  // Its own.
+  std::string media_type;     // Its own.
+  std::string artifact_type;  // Not empty: of an artifact (ArtifactTypeOf).
   Descriptor config;
-  std::vector<Descriptor> layers;  // Bottom layer first.
+  std::vector<Descriptor> layers;  // Bottom layer first; of an artifact the blobs that are files.
 };
 
 // The document in `body`; its members, its `mediaType` and `content_type` must not contradict each
 // other. INVALID_ARGUMENT for what is malformed, ambiguous (both an index and a manifest), of
-// schema 1, or has a layer of an unknown type; FAILED_PRECONDITION for an artifact, which is no
-// image.
+// schema 1, or has a layer of an unknown type though it is an image; for an artifact also what
+// ParseArtifactFiles says. FAILED_PRECONDITION for what is neither an image nor an artifact.
 absl::StatusOr<std::variant<Index, Manifest>> ParseManifest(std::string_view body,
                                                             std::string_view content_type);
 
@@ -56,8 +58,9 @@ absl::StatusOr<ImageConfig> ParseImageConfig(std::string_view body);
 std::optional<int> PlatformRank(const Platform& wanted, const Platform& offered);
 
 // The entry of `index` to pull: best platform first, then zstd, then the earlier. Entries without a
-// platform are the last resort, attestations and artifacts none, unless there is nothing but
-// artifacts. NOT_FOUND naming the platforms otherwise.
+// platform are the last resort, attestations none. Entries that say they are artifacts count when
+// the index has no images, by their platform, if they have one. NOT_FOUND naming the platforms
+// otherwise.
 absl::StatusOr<Descriptor> ChooseManifest(const Index& index, const Platform& wanted);
 
 // FAILED_PRECONDITION when the config of an image says another system or architecture than

@@ -93,32 +93,49 @@ TEST(ManifestTest, RefusesSchema1ByName) {
   }
 }
 
-TEST(ManifestTest, RefusesAnArtifact) {
-  Json json = GoodManifest();
-  json["config"]["mediaType"] = "application/vnd.oci.empty.v1+json";
-  const auto parsed = Parse(json);
-  EXPECT_EQ(parsed.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_NE(parsed.status().message().find("artifact"), absl::string_view::npos);
-}
-
-TEST(ManifestTest, NamesTheTypeOfAnArtifact) {
+TEST(ManifestTest, WhatIsNoImageIsAnArtifactOfFiles) {
   Json json = GoodManifest();
   json["config"]["mediaType"] = "application/vnd.oci.empty.v1+json";
   json["artifactType"] = "application/vnd.example.sbom";
-  const absl::Status expected = absl::FailedPreconditionError(
-      "an artifact of type \"application/vnd.example.sbom\" and no image");
-  EXPECT_EQ(Parse(json).status(), expected);
-  const Json draft = {{"artifactType", "application/vnd.example.sbom"}, {"blobs", Json::array()}};
-  EXPECT_EQ(Parse(draft, "application/vnd.oci.artifact.manifest.v1+json").status(), expected);
+  json["layers"][0]["mediaType"] = "text/plain";
+  json["layers"][0]["annotations"] = {{"org.opencontainers.image.title", "a/b.txt"}};
+  auto parsed = Parse(json);
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  Manifest manifest = std::get<Manifest>(*parsed);
+  EXPECT_EQ(manifest.artifact_type, "application/vnd.example.sbom");
+  ASSERT_EQ(manifest.layers.size(), json["layers"].size());
+  EXPECT_EQ(manifest.layers[0].file_name, "a/b.txt");
   json.erase("artifactType");
   json["config"]["mediaType"] = "application/vnd.cncf.helm.config.v1+json";
-  EXPECT_EQ(Parse(json).status(),
-            absl::FailedPreconditionError(
-                "an artifact of type \"application/vnd.cncf.helm.config.v1+json\" and no image"));
-  // With an image's config it is an image, whatever else it calls itself.
-  json = GoodManifest();
+  parsed = Parse(json);
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(std::get<Manifest>(*parsed).artifact_type, "application/vnd.cncf.helm.config.v1+json");
+}
+
+TEST(ManifestTest, AnImageIsAnImageWhateverElseItCallsItself) {
+  Json json = GoodManifest();
   json["artifactType"] = "application/vnd.example.bootable";
-  EXPECT_TRUE(Parse(json).ok());
+  auto parsed = Parse(json);
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(std::get<Manifest>(*parsed).artifact_type, "");
+  // But no image has such layers.
+  json["layers"][0]["mediaType"] = "text/plain";
+  parsed = Parse(json);
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(std::get<Manifest>(*parsed).artifact_type, "application/vnd.example.bootable");
+  json.erase("artifactType");
+  EXPECT_EQ(Parse(json).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(ManifestTest, RefusesWhatSaysNotWhatItIs) {
+  Json json = GoodManifest();
+  json["config"].erase("mediaType");
+  EXPECT_EQ(Parse(json).status().code(), absl::StatusCode::kFailedPrecondition);
+  const Json draft = {{"artifactType", "application/vnd.example.sbom"}, {"blobs", Json::array()}};
+  const absl::Status status =
+      Parse(draft, "application/vnd.oci.artifact.manifest.v1+json").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(status.message().find("draft"), absl::string_view::npos) << status;
 }
 
 TEST(ManifestTest, AcceptsForeignLayersAndKeepsTheirUrls) {
@@ -223,6 +240,22 @@ TEST(PlatformTest, TakesAnArtifactOnlyWhenThereIsNoImage) {
   EXPECT_NE(Choice({artifact, Entry(Digest('2'), "linux", "arm64")}, wanted).find("linux/arm64"),
             std::string::npos);
   EXPECT_EQ(Choice(Json::array({artifact}), wanted), Digest('1'));
+}
+
+TEST(PlatformTest, ChoosesAmongArtifactsByPlatform) {
+  const auto artifact = [](char digit, const char* architecture) {
+    Json entry = Entry(Digest(digit), "linux", architecture);
+    entry["artifactType"] = "application/vnd.example.model";
+    return entry;
+  };
+  Json any = artifact('3', "");
+  any.erase("platform");
+  const Json entries = {any, artifact('1', "amd64"), artifact('2', "arm64")};
+  EXPECT_EQ(Choice(entries, {"linux", "arm64", ""}), Digest('2'));
+  EXPECT_EQ(Choice(entries, {"linux", "s390x", ""}), Digest('3'));
+  EXPECT_NE(Choice({artifact('1', "amd64"), artifact('2', "arm64")}, {"linux", "s390x", ""})
+                .find("linux/amd64, linux/arm64"),
+            std::string::npos);
 }
 
 TEST(PlatformTest, PrefersZstdAmongEquals) {

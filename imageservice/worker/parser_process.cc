@@ -12,6 +12,7 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "base/unique_fd.h"
+#include "imageservice/worker/artifact_file.h"
 #include "imageservice/worker/protocol.h"
 #include "imageservice/worker/sandbox.h"
 #include "imageservice/worker/unpack.h"
@@ -52,7 +53,9 @@ absl::StatusOr<UnpackedLayer> Parse(const ParserTask& task) {
   close(task.staging);
   RETURN_IF_ERROR(Confine(root.get()));
   ASSIGN_OR_RETURN(LayerTree::Summary summary,
-                   UnpackLayer(task.archive, root.get(), task.max_entries));
+                   task.file_name.empty()
+                       ? UnpackLayer(task.archive, root.get(), task.max_entries)
+                       : WriteArtifactFile(task.archive, root.get(), task.file_name));
   return UnpackedLayer{summary.bytes, summary.inodes, std::move(summary.deferred)};
 }
 

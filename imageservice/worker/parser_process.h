@@ -11,6 +11,7 @@ namespace imageservice::worker {
 struct ParserTask {
   int staging = -1;       // The open staging directory; closed before the first byte is read.
   std::string directory;  // The folder to make in it.
+  std::string file_name;  // Not empty: what comes is this one file (artifact_file.h), no archive.
   int archive = -1;       // A pipe with the archive.
   int words = -1;         // A pipe for one LayerMessage.
   uint64_t max_entries = 0;

@@ -57,7 +57,7 @@ Json ToJson(const Resolved& resolved) {
           {"indexes", resolved.indexes},
           {"media_type", resolved.media_type},
           {"manifest", resolved.manifest},
-          {"config", resolved.config},
+          {"config", EscapePath(resolved.config)},  // An artifact's can be any bytes.
           {"image_id", resolved.image_id},
           {"endpoint", resolved.endpoint}};
 }
@@ -69,7 +69,8 @@ absl::StatusOr<Resolved> ParseResolved(const Json& json) {
   ASSIGN_OR_RETURN(resolved.indexes, base::JsonStrings(json, "indexes"));
   ASSIGN_OR_RETURN(resolved.media_type, JsonString(json, "media_type"));
   ASSIGN_OR_RETURN(resolved.manifest, JsonString(json, "manifest"));
-  ASSIGN_OR_RETURN(resolved.config, JsonString(json, "config"));
+  ASSIGN_OR_RETURN(const std::string config, JsonString(json, "config"));
+  ASSIGN_OR_RETURN(resolved.config, UnescapePath(config));
   ASSIGN_OR_RETURN(resolved.image_id, JsonHex(json, "image_id"));
   ASSIGN_OR_RETURN(resolved.endpoint, JsonIndex(json, "endpoint"));
   return resolved;

@@ -9,7 +9,8 @@
 //
 //   daemon → worker   request         once, first
 //   worker → daemon   progress, token, warning   any number, any time
-//   worker → daemon   resolved        once, when manifest and config are known and verified
+//   worker → daemon   resolved        once, when manifest and config are known and verified; an
+//                                     OCI artifact counts as an image (artifact.h)
 //   worker → daemon   layer           after `resolved`: a question per layer, bottom layer first
 //   daemon → worker   answer          per question, in any order: have, wait or fetch; `wait` is
 //                                     followed by a second answer, have or fetch
@@ -177,7 +178,8 @@ struct Resolved {
   std::string media_type;  // Of the manifest.
   std::string manifest;
   std::string config;
-  std::string image_id;  // SHA-256 of the config: 64 hexadecimal digits.
+  std::string image_id;  // SHA-256 of the config, of an artifact that of the manifest: 64
+                         // hexadecimal digits.
   int endpoint = 0;      // Which one answered.
 };
 
@@ -185,7 +187,8 @@ struct Resolved {
 struct LayerQuestion {
   int index = 0;         // 0 is the bottom layer.
   std::string chain_id;  // 64 hexadecimal digits, as are diff_id and parent.
-  std::string parent;    // Chain ID of the layer below; empty for the bottom.
+  std::string parent;    // Chain ID of the layer below; empty for the bottom, and always for an
+                         // artifact's file.
   std::string diff_id;
   std::string digest;  // Of the compressed blob: "sha256:…".
   uint64_t size = 0;   // Of the compressed blob.
@@ -293,7 +296,7 @@ struct UnpackedLayer {
 
 // Verifier → network process: the verdict is sent.
 struct Verified {
-  std::string diff_id;  // Of the archive: 64 hexadecimal digits.
+  std::string diff_id;  // Of the archive, or ArtifactDiffId: 64 hexadecimal digits.
   Stages stages;        // `digest` and `unpack` only.
 };
 

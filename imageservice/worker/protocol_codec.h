@@ -30,7 +30,8 @@ inline int HexValue(char c) {
   return -1;
 }
 
-// Paths are bytes and JSON is UTF-8: '%' and bytes that are not printable ASCII go as %XX.
+// Paths (and some documents) are bytes and JSON is UTF-8: '%' and bytes that are not printable
+// ASCII go as %XX.
 inline std::string EscapePath(std::string_view path) {
   constexpr char kHex[] = "0123456789abcdef";
   std::string escaped;

@@ -311,9 +311,12 @@ absl::Status Pull::WaitToGoOn(int layer, const absl::Status& why) {
 // One attempt. Each has a folder of its own; those of failed ones are swept with the staging
 // directory.
 absl::StatusOr<LayerDone> Pull::Stream(const LayerQuestion& layer, const ByteSource& bytes) {
-  ASSIGN_OR_RETURN(LayerProcess process,
-                   forker_.StartLayer(base::StrCat(directories_.fetch_add(1) + 1)));
   const Descriptor& blob = image_.blobs[static_cast<size_t>(layer.index)];
+  const std::string directory = base::StrCat(directories_.fetch_add(1) + 1);
+  const bool is_file = !blob.file_name.empty();
+  ASSIGN_OR_RETURN(LayerProcess process,
+                   is_file ? forker_.StartFile(directory, {blob.file_name, blob.digest})
+                           : forker_.StartLayer(directory));
   bool is_at_hand = IsContentOf(blob.data, blob);
   uint64_t received = 0;
   const ByteSource source = [&](std::string* chunk) -> absl::StatusOr<bool> {
@@ -331,7 +334,8 @@ absl::StatusOr<LayerDone> Pull::Stream(const LayerQuestion& layer, const ByteSou
   };
   Stages stages;
   absl::StatusOr<LayerDone> done =
-      StreamLayer(layer, request_.limits, source, std::move(process), &bytes_done_, &stages);
+      StreamLayer(layer, is_file ? BlobForm::kFile : BlobForm::kLayer, request_.limits, source,
+                  std::move(process), &bytes_done_, &stages);
   const base::MutexLock lock(&mutex_);
   Add(stages, &stages_);
   if (!done.ok()) {

@@ -5,6 +5,7 @@
 
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "imageservice/worker/artifact.h"
 #include "imageservice/worker/digest.h"
 #include "imageservice/worker/registry/endpoint_failures.h"
 
@@ -128,19 +129,42 @@ absl::StatusOr<std::vector<LayerQuestion>> ListLayers(const Manifest& manifest,
   return layers;
 }
 
+// The layers of an artifact stand on their own.
+std::vector<LayerQuestion> ListFiles(const Manifest& manifest) {
+  std::vector<LayerQuestion> layers;
+  for (const Descriptor& blob : manifest.layers) {
+    LayerQuestion layer;
+    layer.index = static_cast<int>(layers.size());
+    layer.diff_id = ArtifactDiffId({blob.file_name, blob.digest});
+    layer.chain_id = layer.diff_id;
+    layer.digest = blob.digest;
+    layer.size = blob.size;
+    layers.push_back(std::move(layer));
+  }
+  return layers;
+}
+
+// What is to be pulled for an image with this config.
+absl::StatusOr<std::vector<LayerQuestion>> ListLayersFor(const Platform& platform,
+                                                         const Manifest& manifest,
+                                                         std::string_view body) {
+  const absl::StatusOr<ImageConfig> config = ParseImageConfig(body);
+  if (!config.ok()) {
+    return base::Annotate(config.status(), base::StrCat("config ", manifest.config.digest));
+  }
+  RETURN_IF_ERROR(CheckPlatform(platform, config->platform));
+  return ListLayers(manifest, *config);
+}
+
 // All that follows from `root`.
 absl::StatusOr<ResolvedImage> ResolveRoot(ContentSource* content, const PullRequest& request,
                                           Document root, const std::string& where) {
   ASSIGN_OR_RETURN(FoundManifest found, FindManifest(content, request, std::move(root), where));
   ASSIGN_OR_RETURN(std::string body, GetConfig(content, found.manifest.config));
-  const absl::StatusOr<ImageConfig> config = ParseImageConfig(body);
-  absl::Status status =
-      base::Annotate(config.status(), base::StrCat("config ", found.manifest.config.digest));
-  if (status.ok()) {
-    status = CheckPlatform(request.platform, config->platform);
-  }
+  const bool is_artifact = !found.manifest.artifact_type.empty();
   absl::StatusOr<std::vector<LayerQuestion>> layers =
-      status.ok() ? ListLayers(found.manifest, *config) : status;
+      is_artifact ? ListFiles(found.manifest)
+                  : ListLayersFor(request.platform, found.manifest, body);
   if (!layers.ok()) {
     return base::Annotate(layers.status(), where);
   }
@@ -152,7 +176,7 @@ absl::StatusOr<ResolvedImage> ResolveRoot(ContentSource* content, const PullRequ
   image.documents.indexes = std::move(found.indexes);
   image.documents.media_type = std::move(found.manifest.media_type);
   image.documents.manifest = std::move(found.document.body);
-  image.documents.image_id = Sha256Hex(body);
+  image.documents.image_id = Sha256Hex(is_artifact ? image.documents.manifest : body);
   image.documents.config = std::move(body);
   return image;
 }

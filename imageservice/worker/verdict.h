@@ -24,7 +24,8 @@ inline constexpr size_t kMaxUnpackedBytes = 32 << 20;
 
 struct Verdict {
   std::string directory;  // Of the layer in the staging directory; IsLayerDirectory.
-  std::string diff_id;    // Of the archive in it: 64 hexadecimal digits.
+  std::string diff_id;    // Of the archive in it, or the ArtifactDiffId of the file in it: 64
+                          // hexadecimal digits.
 };
 
 // The text of a packet; INVALID_ARGUMENT for anything but two clean words.

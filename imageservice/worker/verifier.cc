@@ -46,7 +46,9 @@ absl::StatusOr<Pipe> MakePipe() {
 class Verifier {
  public:
   explicit Verifier(const VerifierTask& task)
-      : task_(task), hasher_("sha256:"), buffer_(kBufferBytes) {}
+      : task_(task),
+        hasher_(task.file.name.empty() ? "sha256:" : task.file.digest),
+        buffer_(kBufferBytes) {}
 
   // What to tell the network process: a LayerMessage.
   absl::StatusOr<std::string> Run() {
@@ -61,7 +63,10 @@ class Verifier {
       return ParsersError(exit_code);
     }
     const std::string digest = hasher_.Finish();
-    ASSIGN_OR_RETURN(const std::string diff_id, Sha256Part(digest));
+    std::string diff_id = ArtifactDiffId({task_.file.name, digest});
+    if (task_.file.name.empty()) {
+      ASSIGN_OR_RETURN(diff_id, Sha256Part(digest));
+    }
     RETURN_IF_ERROR(SendVerdict(task_.verdicts, {task_.directory, diff_id}, words_.get()));
     const Stages stages = {.digest = digest_ / 1000, .unpack = unpack_ / 1000};
     return Encode(LayerMessage(Verified{diff_id, stages}));
@@ -88,6 +93,7 @@ class Verifier {
       }
       RunParser({.staging = task_.staging,
                  .directory = task_.directory,
+                 .file_name = task_.file.name,
                  .archive = archive.read.get(),
                  .words = said.write.get(),
                  .max_entries = task_.max_entries});

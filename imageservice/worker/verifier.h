@@ -5,11 +5,14 @@
 #include <cstdint>
 #include <string>
 
+#include "imageservice/worker/artifact.h"
+
 namespace imageservice::worker {
 
 struct VerifierTask {
   int staging = -1;       // The open staging directory.
   std::string directory;  // The layer's folder in it.
+  ArtifactFile file;      // What to make of the bytes, if it has a name; else they are an archive.
   int archive = -1;       // A pipe with the archive, from the network process.
   int result = -1;        // A pipe for one LayerMessage to the network process.
   int verdicts = -1;      // The socket for verdicts.
