@@ -81,14 +81,15 @@ const ConfigKey<Config> kRuntimeKeys[] = {
     {.table = kRuntime,
      .name = "seccomp_profile",
      .field = &Config::seccomp_profile,
-     .help = "The profile of RuntimeDefault, in the format of containers' seccomp.json. Empty: the "
-             "built-in one.",
+     .help = "The file with the seccomp profile of RuntimeDefault, in the format of containers' "
+             "seccomp.json, read at the start. Empty: the built-in one.",
      .check_text = CheckOptionalPath},
     {.table = kRuntime,
      .name = "apparmor_profile",
      .field = &Config::apparmor_profile,
-     .help = "The AppArmor profile of RuntimeDefault. \"crisp-default\" is generated and loaded at "
-             "the start; another one must be loaded already.",
+     .help = "The AppArmor profile of RuntimeDefault and of containers that ask for none. "
+             "\"crisp-default\" is generated and loaded at the start; another one must be loaded "
+             "already; \"unconfined\" is none.",
      .check_text = CheckNotEmpty},
     {.table = kRuntime,
      .name = "selinux",

@@ -203,6 +203,8 @@ absl::StatusOr<runtimeservice::ServiceConfig> RuntimeOf(const Config& config,
                                         .default_handler = config.default_runtime};
   ASSIGN_OR_RETURN(service.defaults, DefaultsOf(config));
   service.devices = DevicesOf(config);
+  service.seccomp_profile = config.seccomp_profile;
+  service.apparmor_profile = config.apparmor_profile;
   for (const auto& [name, handler] : config.runtimes) {
     const runtimeservice::RuntimeConfig runtime{.path = handler.runtime_path,
                                                 .root = handler.runtime_root};

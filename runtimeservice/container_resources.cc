@@ -89,7 +89,8 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
                         .pod_files = record.infra() ? PodFiles() : PodFilesIn(paths_.Pod(pod.id)),
                         .hostname = std::move(hostname),
                         .mounts = plan->mounts,
-                        .devices = plan->devices.nodes};
+                        .devices = plan->devices.nodes,
+                        .apparmor_profile = plan->apparmor_profile};
   ASSIGN_OR_RETURN(base::OrderedJson spec, BuildSpec(input));
   if (!record.infra()) {
     devices_.Edit(input.pod, record.config(), plan->devices, &spec);

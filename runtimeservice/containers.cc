@@ -114,6 +114,7 @@ absl::Status RuntimeService::PlanSecurity(NewContainer* plan) {
   ASSIGN_OR_RETURN(plan->capabilities,
                    ContainerCapabilities(security, config_.defaults.capabilities, host_));
   ASSIGN_OR_RETURN(plan->seccomp, seccomp_.Get(security, plan->capabilities));
+  ASSIGN_OR_RETURN(plan->apparmor_profile, apparmor_.Get(security));
   ASSIGN_OR_RETURN(plan->mounts, ResolveMountSources(config));
   return absl::OkStatus();
 }

@@ -25,6 +25,7 @@ struct RuntimeService::NewContainer {
   imageservice::ImageProcessConfig process;
   Capabilities capabilities;
   std::shared_ptr<const SeccompFilter> seccomp;
+  std::string apparmor_profile;
   std::vector<MountSource> mounts;
   PlannedDevices devices;
   std::string rootfs;

@@ -13,6 +13,7 @@
 #include "base/strings.h"
 #include "runtimeservice/new_container.h"
 #include "runtimeservice/runtime_service.h"
+#include "runtimeservice/spec/security_profile.h"
 #include "runtimeservice/spec/sysctls.h"
 
 namespace runtimeservice {
@@ -121,12 +122,9 @@ absl::Status RuntimeService::MakePodFiles(const Pod& pod) {
   return WritePodFiles(paths_.Pod(pod.id), pod.record.config(), hostname, ips).status();
 }
 
-absl::Status RuntimeService::StartInfra(const Context& ctx, Pod* pod) {
-  if (Namespaces(*pod).pid() != cri::POD) {
-    return absl::OkStatus();
-  }
-  ASSIGN_OR_RETURN(const Handler* handler, FindHandler(pod->record.runtime_handler()));
-  NewContainer plan(base::ContainerId::Random(), pod->id);
+absl::StatusOr<RuntimeService::NewContainer> RuntimeService::PlanInfra(const Pod& pod) {
+  ASSIGN_OR_RETURN(const Handler* handler, FindHandler(pod.record.runtime_handler()));
+  NewContainer plan(base::ContainerId::Random(), pod.id);
   plan.handler = handler->name;
   plan.container.record.set_infra(true);
   cri::ContainerConfig* config = plan.container.record.mutable_config();
@@ -140,14 +138,31 @@ absl::Status RuntimeService::StartInfra(const Context& ctx, Pod* pod) {
   config->mutable_linux()->mutable_resources()->set_oom_score_adj(-998);
   cri::LinuxContainerSecurityContext* security =
       config->mutable_linux()->mutable_security_context();
-  *security->mutable_namespace_options() = Namespaces(*pod);
+  *security->mutable_namespace_options() = Namespaces(pod);
   security->mutable_namespace_options()->set_pid(cri::CONTAINER);
-  *security->mutable_seccomp() = pod->record.config().linux().security_context().seccomp();
+  const cri::LinuxSandboxSecurityContext& wanted = pod.record.config().linux().security_context();
+  CopyPodProfiles(wanted, security);
+  if (wanted.has_run_as_user()) {
+    *security->mutable_run_as_user() = wanted.run_as_user();
+  }
+  if (wanted.has_run_as_group()) {
+    *security->mutable_run_as_group() = wanted.run_as_group();
+  }
+  *security->mutable_supplemental_groups() = wanted.supplemental_groups();
+  security->set_supplemental_groups_policy(wanted.supplemental_groups_policy());
   security->mutable_capabilities()->add_drop_capabilities("ALL");
   security->set_readonly_rootfs(true);
   security->set_no_new_privs(true);
-  pod->record.set_infra_container_id(plan.container.id.str());
   RETURN_IF_ERROR(PlanSecurity(&plan));
+  return plan;
+}
+
+absl::Status RuntimeService::StartInfra(const Context& ctx, Pod* pod) {
+  if (Namespaces(*pod).pid() != cri::POD) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(NewContainer plan, PlanInfra(*pod));
+  pod->record.set_infra_container_id(plan.container.id.str());
   ASSIGN_OR_RETURN(const std::string id, MakeContainer(ctx, *pod, std::move(plan)));
   const ContainerRef infra = registry_->FindContainer(*base::ContainerId::Parse(id));
   RETURN_IF_ERROR(base::Annotate(StartCreated(*infra), "start the holder of the PID namespace"));

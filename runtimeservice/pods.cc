@@ -5,6 +5,7 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "base/undo.h"
+#include "runtimeservice/new_container.h"
 #include "runtimeservice/requests.h"
 #include "runtimeservice/runtime_service.h"
 #include "runtimeservice/spec/cgroup_path.h"
@@ -57,6 +58,9 @@ absl::StatusOr<std::string> RuntimeService::CreatePod(const Context& ctx,
   pod.record.set_cgroup_parent(request.config().linux().cgroup_parent().empty()
                                    ? base::StrCat(parent, "/", pod.id.str())
                                    : parent);
+  if (request.config().linux().security_context().namespace_options().pid() == cri::POD) {
+    RETURN_IF_ERROR(PlanInfra(pod).status());
+  }
   RETURN_IF_ERROR(PlanNetwork(&pod));
   // Against a late detach of it, when this is undone.
   ASSIGN_OR_RETURN(const Leases::Lease lease,

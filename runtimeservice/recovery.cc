@@ -70,6 +70,7 @@ absl::StatusOr<std::unique_ptr<RuntimeService>> RuntimeService::Open(
                                                              std::move(host), std::move(boot_id),
                                                              std::move(registry), std::move(loop)));
   service->AddHandlers();
+  RETURN_IF_ERROR(service->PrepareSecurity());
   service->Recover();
   return service;
 }
@@ -84,6 +85,7 @@ RuntimeService::RuntimeService(ServiceConfig config, ServiceDependencies depende
       boot_id_(std::move(boot_id)),
       seccomp_(host_),
       devices_(config_.devices),
+      apparmor_({.enabled = host_.apparmor}, config_.apparmor_profile, uses_.launcher),
       registry_(std::move(registry)),
       loop_(std::move(loop)),
       exits_(*loop_, paths_.Containers(),

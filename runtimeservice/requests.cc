@@ -8,6 +8,8 @@
 #include "base/strings.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "runtimeservice/spec/security_profile.h"
+#include "runtimeservice/spec/user.h"
 
 namespace runtimeservice {
 namespace {
@@ -97,6 +99,8 @@ absl::Status CheckPodConfig(const cri::PodSandboxConfig& config, bool present) {
     return absl::InvalidArgumentError(
         "config.linux.security_context.namespace_options.pid: TARGET is for containers");
   }
+  RETURN_IF_ERROR(CheckUser(security));
+  RETURN_IF_ERROR(CheckPodProfiles(security));
   return CheckNamespaces(security.namespace_options(), "config.linux.security_context");
 }
 
@@ -112,6 +116,7 @@ absl::Status CheckContainerConfig(const cri::ContainerConfig& config, bool prese
     return absl::InvalidArgumentError("config.log_path must not contain \"..\"");
   }
   const cri::LinuxContainerSecurityContext& security = config.linux().security_context();
+  RETURN_IF_ERROR(CheckUser(security));
   return CheckNamespaces(security.namespace_options(), "config.linux.security_context");
 }
 

@@ -1,5 +1,7 @@
 #include "runtimeservice/requests.h"
 
+#include <functional>
+
 #include "gtest/gtest.h"
 
 namespace runtimeservice {
@@ -66,6 +68,51 @@ TEST(RequestsTest, NamespaceModesAreChecked) {
   EXPECT_FALSE(CheckPodConfig(pod, true).ok());
   options->mutable_userns_options()->set_mode(cri::NODE);
   EXPECT_TRUE(CheckPodConfig(pod, true).ok());
+}
+
+// The message with which a pod of this security context is refused; empty if it is not.
+std::string Refusal(const std::function<void(cri::LinuxSandboxSecurityContext*)>& change) {
+  cri::PodSandboxConfig pod = GoodPod();
+  change(pod.mutable_linux()->mutable_security_context());
+  const absl::Status status = CheckPodConfig(pod, true);
+  EXPECT_TRUE(status.ok() || absl::IsInvalidArgument(status)) << status;
+  return std::string(status.message());
+}
+
+TEST(RequestsTest, UsersOfPodsAreChecked) {
+  using Security = cri::LinuxSandboxSecurityContext;
+  EXPECT_EQ(Refusal([](Security* s) {
+              s->mutable_run_as_user()->set_value(4294967294);
+              s->mutable_run_as_group()->set_value(0);
+              s->add_supplemental_groups(4294967294);
+            }),
+            "");
+  const auto expect = [](const char* field, const std::function<void(Security*)>& change) {
+    EXPECT_NE(Refusal(change).find(field), std::string::npos) << field;
+  };
+  expect("run_as_user:", [](Security* s) { s->mutable_run_as_user()->set_value(4294967295); });
+  expect("run_as_user:", [](Security* s) { s->mutable_run_as_user()->set_value(-1); });
+  expect("run_as_group:", [](Security* s) { s->mutable_run_as_group()->set_value(1); });
+  expect("supplemental_groups[1]:", [](Security* s) {
+    s->add_supplemental_groups(1);
+    s->add_supplemental_groups(int64_t{1} << 40);
+  });
+  expect("supplemental_groups_policy:", [](Security* s) {
+    s->set_supplemental_groups_policy(static_cast<cri::SupplementalGroupsPolicy>(7));
+  });
+}
+
+TEST(RequestsTest, ProfilesOfPodsAreChecked) {
+  using Security = cri::LinuxSandboxSecurityContext;
+  const auto localhost = cri::SecurityProfile::Localhost;
+  EXPECT_NE(Refusal([&](Security* s) {
+              s->mutable_seccomp()->set_profile_type(localhost);
+            }).find("seccomp.localhost_ref"),
+            std::string::npos);
+  EXPECT_NE(Refusal([&](Security* s) {
+              s->mutable_apparmor()->set_profile_type(localhost);
+            }).find("apparmor.localhost_ref"),
+            std::string::npos);
 }
 
 TEST(RequestsTest, EqualMessagesAreEqualWhateverTheirMapsOrder) {

@@ -24,6 +24,7 @@
 #include "runtimeservice/exit_watch.h"
 #include "runtimeservice/oci/runtime.h"
 #include "runtimeservice/paths.h"
+#include "runtimeservice/spec/apparmor.h"
 #include "runtimeservice/spec/spec.h"
 #include "runtimeservice/state/creations.h"
 #include "runtimeservice/state/leases.h"
@@ -51,6 +52,8 @@ struct ServiceConfig {
   std::map<std::string, HandlerConfig> handlers;     // By name.
   SpecDefaults defaults;                             //
   DeviceConfig devices;                              //
+  std::string seccomp_profile;                       // A file; empty: the built-in profile.
+  std::string apparmor_profile{kAppArmorDefault};    // Of RuntimeDefault.
   absl::Duration start_timeout = absl::Seconds(30);  // `start`.
 };
 
@@ -124,6 +127,8 @@ class RuntimeService {
   // OK when every program that a pod needs can be executed.
   absl::Status ProgramsReady() const;
   void AddHandlers();
+  // What RuntimeDefault stands for. Fails for a seccomp_profile that cannot be used.
+  absl::Status PrepareSecurity();
   // The handler of that name, the default one for an empty name; INVALID_ARGUMENT for an unknown.
   absl::StatusOr<const Handler*> FindHandler(const std::string& name) const;
   // The handler a container was made with, also after its configuration changed.
@@ -145,6 +150,9 @@ class RuntimeService {
   absl::Status PinPodNamespaces(Pod* pod);
   absl::Status AttachPod(const Context& ctx, Pod* pod);
   absl::Status MakePodFiles(const Pod& pod);
+  struct NewContainer;  // What CreateContainer gathers before anything is made.
+  // The holder of a shared PID namespace; refuses what of the pod's security context cannot be had.
+  absl::StatusOr<NewContainer> PlanInfra(const Pod& pod);
   absl::Status StartInfra(const Context& ctx, Pod* pod);
   bool PodReady(const Pod& pod) const;
   // Detaches the pod from its network, or leaves a debt that is retried in the background.
@@ -157,7 +165,6 @@ class RuntimeService {
   absl::Status DiscardPod(const Context& ctx, Pod pod);
 
   // --- containers.cc
-  struct NewContainer;  // What CreateContainer gathers before anything is made.
   absl::StatusOr<std::string> CreateInPod(const Context& ctx, const PodRef& pod,
                                           const cri::ContainerConfig& config);
   absl::StatusOr<NewContainer> PlanContainer(const Context& ctx, const Pod& pod,
@@ -233,6 +240,7 @@ class RuntimeService {
   std::map<std::string, Handler> handlers_;
   SeccompFilters seccomp_;
   ContainerDevices devices_;
+  AppArmorProfiles apparmor_;
   Leases leases_;
   Creations creations_;
   const std::unique_ptr<Registry> registry_;

@@ -40,6 +40,18 @@ void RuntimeService::AddHandlers() {
   }
 }
 
+absl::Status RuntimeService::PrepareSecurity() {
+  if (!config_.seccomp_profile.empty()) {
+    RETURN_IF_ERROR(
+        base::Annotate(seccomp_.SetDefault(config_.seccomp_profile), "seccomp_profile"));
+  }
+  const absl::Status loaded = apparmor_.LoadDefault(Context());
+  if (!loaded.ok()) {
+    base::LogWarning("AppArmor: ", base::ToStd(loaded.message()));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RuntimeService::ProgramsReady() const {
   std::vector<std::string> missing;
   for (const std::string& program : {config_.monitor_path, config_.init_path, config_.pull_path,
@@ -80,6 +92,17 @@ absl::StatusOr<cri::StatusResponse> RuntimeService::Status(const Context&,
   if (!ready.ok()) {
     network->set_reason("NetworkPluginNotReady");
     network->set_message(std::string(ready.message()));
+  }
+  if (apparmor_.enabled()) {
+    // For people alone: containers that need the profile are refused one by one.
+    cri::RuntimeCondition* apparmor = response.mutable_status()->add_conditions();
+    apparmor->set_type("AppArmorReady");
+    const absl::Status state = apparmor_.DefaultState();
+    apparmor->set_status(state.ok());
+    if (!state.ok()) {
+      apparmor->set_reason("DefaultProfileMissing");
+      apparmor->set_message(std::string(state.message()));
+    }
   }
   const auto add_handler = [&](const std::string& name, const HandlerTraits& traits) {
     cri::RuntimeHandler* handler = response.add_runtime_handlers();

@@ -57,6 +57,7 @@ constexpr std::array<std::string_view, 41> kNames = {
 };
 
 constexpr std::string_view kField = "linux.security_context.capabilities.";
+constexpr std::string_view kAmbient = "add_ambient_capabilities";
 
 std::string Upper(std::string_view text) {
   std::string upper(text);
@@ -152,6 +153,8 @@ absl::StatusOr<Capabilities> ContainerCapabilities(
   ASSIGN_OR_RETURN(const NamedMask add, ParseList(request.add_capabilities(), "add_capabilities"));
   ASSIGN_OR_RETURN(const NamedMask drop,
                    ParseList(request.drop_capabilities(), "drop_capabilities"));
+  ASSIGN_OR_RETURN(const NamedMask ambient,
+                   ParseList(request.add_ambient_capabilities(), kAmbient));
   uint64_t mask = MaskOf(defaults) & held;
   if (add.all) {
     mask = held;
@@ -159,12 +162,22 @@ absl::StatusOr<Capabilities> ContainerCapabilities(
   if (drop.all) {
     mask = 0;
   }
-  const uint64_t wanted = add.mask & ~drop.mask;
+  const uint64_t wanted = (add.mask | ambient.mask) & ~drop.mask;
   if ((wanted & ~held) != 0) {
-    return absl::FailedPreconditionError(base::StrCat(
-        kField, "add_capabilities: the daemon itself lacks ", NamesOf(wanted & ~held).front()));
+    const bool added = (add.mask & ~drop.mask & ~held) != 0;
+    return absl::FailedPreconditionError(base::StrCat(kField, added ? "add_capabilities" : kAmbient,
+                                                      ": the daemon itself lacks ",
+                                                      NamesOf(wanted & ~held).front()));
   }
   return NamesOf((mask | wanted) & ~drop.mask);
+}
+
+absl::StatusOr<Capabilities> AmbientCapabilities(const cri::LinuxContainerSecurityContext& security,
+                                                 const Capabilities& bounding) {
+  ASSIGN_OR_RETURN(const NamedMask ambient,
+                   ParseList(security.capabilities().add_ambient_capabilities(), kAmbient));
+  const uint64_t all = MaskOf(bounding);
+  return NamesOf(ambient.all ? all : ambient.mask & all);
 }
 
 }  // namespace runtimeservice

@@ -101,5 +101,38 @@ TEST(CapabilitiesTest, PrivilegedIsAllTheDaemonHolds) {
   EXPECT_EQ(*ContainerCapabilities(security, kDefaults, host), host.capabilities);
 }
 
+TEST(CapabilitiesTest, AmbientOnesAreHeldAndPassedOn) {
+  cri::LinuxContainerSecurityContext security;
+  security.mutable_capabilities()->add_drop_capabilities("ALL");
+  security.mutable_capabilities()->add_drop_capabilities("NET_RAW");
+  security.mutable_capabilities()->add_add_capabilities("KILL");
+  for (const char* name : {"net_bind_service", "CAP_NET_RAW"}) {
+    security.mutable_capabilities()->add_add_ambient_capabilities(name);
+  }
+  const Capabilities held = *ContainerCapabilities(security, kDefaults, FullHost());
+  EXPECT_THAT(held, ElementsAre("CAP_KILL", "CAP_NET_BIND_SERVICE"));
+  EXPECT_THAT(*AmbientCapabilities(security, held), ElementsAre("CAP_NET_BIND_SERVICE"));
+}
+
+TEST(CapabilitiesTest, AmbientAllIsAllThatIsHeld) {
+  cri::LinuxContainerSecurityContext security;
+  EXPECT_THAT(*AmbientCapabilities(security, kDefaults), IsEmpty());
+  security.mutable_capabilities()->add_add_ambient_capabilities("ALL");
+  EXPECT_THAT(*ContainerCapabilities(security, kDefaults, FullHost()), testing::Eq(kDefaults));
+  EXPECT_THAT(*AmbientCapabilities(security, kDefaults), testing::Eq(kDefaults));
+}
+
+TEST(CapabilitiesTest, AmbientOnesThatCannotBeHadNameTheirField) {
+  cri::LinuxContainerSecurityContext security;
+  security.mutable_capabilities()->add_add_ambient_capabilities("NET_RAW");
+  absl::Status status = ContainerCapabilities(security, kDefaults, HostFacts()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("add_ambient_capabilities: the daemon"));
+  security.mutable_capabilities()->add_add_ambient_capabilities("NO_SUCH");
+  status = ContainerCapabilities(security, kDefaults, FullHost()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("add_ambient_capabilities[1]"));
+}
+
 }  // namespace
 }  // namespace runtimeservice

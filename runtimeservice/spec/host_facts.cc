@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "runtimeservice/spec/apparmor.h"
 #include "runtimeservice/spec/capabilities.h"
 
 namespace runtimeservice {
@@ -151,7 +152,8 @@ absl::StatusOr<HostFacts> GatherHostFacts() {
   ASSIGN_OR_RETURN(facts.min_oom_score_adj, MinOomScoreAdj(facts.capabilities));
   const absl::StatusOr<std::string> apparmor =
       base::ReadFile("/sys/module/apparmor/parameters/enabled");
-  facts.apparmor = apparmor.ok() && !apparmor->empty() && apparmor->front() == 'Y';
+  facts.apparmor = apparmor.ok() && !apparmor->empty() && apparmor->front() == 'Y' &&
+                   base::Exists(AppArmorHost().loaded_file);
   utsname names = {};
   if (uname(&names) != 0) {
     return base::ErrnoStatus(errno, "uname");

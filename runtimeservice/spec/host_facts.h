@@ -23,7 +23,7 @@ struct HostFacts {
   std::set<std::string> hugepage_sizes;   // That the hugetlb controller can limit: "2MB", "1GB".
   std::vector<std::string> capabilities;  // Held by the daemon, "CAP_…", in the kernel's order.
   int min_oom_score_adj = -1000;          // The lowest score the daemon may give.
-  bool apparmor = false;
+  bool apparmor = false;  // The kernel has it, and its list of profiles can be read.
   KernelVersion kernel;
   std::string architecture;  // Go's name: "amd64", "arm64", …
   std::string hostname;

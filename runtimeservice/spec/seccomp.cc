@@ -9,6 +9,7 @@
 #include "base/files.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "runtimeservice/spec/security_profile.h"
 
 namespace runtimeservice {
 namespace {
@@ -16,14 +17,8 @@ namespace {
 constexpr size_t kMaxProfileBytes = 4 << 20;
 // A node has a handful of profiles and capability sets; beyond that the memory matters more.
 constexpr size_t kMaxRemembered = 64;
-constexpr std::string_view kField = "linux.security_context.seccomp";
 
-absl::Status Invalid(std::string_view field, const absl::Status& cause) {
-  return absl::InvalidArgumentError(
-      base::StrCat(kField, field, ": ", base::ToStd(cause.message())));
-}
-
-absl::StatusOr<base::Json> ReadProfile(const std::string& path) {
+absl::StatusOr<std::string> ReadProfile(const std::string& path) {
   // Not blocking: the path may lead to a pipe.
   ASSIGN_OR_RETURN(const base::UniqueFd file,
                    base::Open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
@@ -31,10 +26,7 @@ absl::StatusOr<base::Json> ReadProfile(const std::string& path) {
   if (fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
     return absl::InvalidArgumentError(base::StrCat(path, ": not a regular file"));
   }
-  ASSIGN_OR_RETURN(const std::string text, base::ReadFd(file.get(), path, kMaxProfileBytes));
-  absl::StatusOr<base::Json> profile = base::ParseJson(text);
-  RETURN_IF_ERROR(base::Annotate(profile.status(), path));
-  return profile;
+  return base::ReadFd(file.get(), path, kMaxProfileBytes);
 }
 
 }  // namespace
@@ -42,29 +34,36 @@ absl::StatusOr<base::Json> ReadProfile(const std::string& path) {
 SeccompFilters::SeccompFilters(const HostFacts& host)
     : architecture_(host.architecture),
       kernel_(host.kernel),
-      unconfined_(std::make_shared<const SeccompFilter>()) {}
+      unconfined_(std::make_shared<const SeccompFilter>()),
+      held_(host.capabilities) {}
+
+absl::Status SeccompFilters::SetDefault(const std::string& path) {
+  const absl::StatusOr<Filter> filter = Localhost(path, held_);
+  absl::StatusOr<std::string> text = filter.ok() ? ReadProfile(path) : filter.status();
+  if (!text.ok()) {
+    return absl::InvalidArgumentError(text.status().message());
+  }
+  default_profile_ = *std::move(text);
+  return absl::OkStatus();
+}
 
 absl::StatusOr<std::shared_ptr<const SeccompFilter>> SeccompFilters::Get(
     const cri::LinuxContainerSecurityContext& security, const Capabilities& capabilities) {
-  if (!security.has_seccomp() || security.privileged()) {
+  ASSIGN_OR_RETURN(const RequestedProfile requested, RequestedSeccomp(security));
+  if (!requested.given || security.privileged() ||
+      requested.type == cri::SecurityProfile::Unconfined) {
     return unconfined_;
   }
-  const cri::SecurityProfile& profile = security.seccomp();
-  switch (profile.profile_type()) {
-    case cri::SecurityProfile::Unconfined:
-      return unconfined_;
-    case cri::SecurityProfile::RuntimeDefault:
-      return Default(capabilities);
-    case cri::SecurityProfile::Localhost: {
-      if (profile.localhost_ref().empty() || profile.localhost_ref().front() != '/') {
-        return Invalid(".localhost_ref", absl::InvalidArgumentError("not an absolute path"));
-      }
-      absl::StatusOr<Filter> filter = Localhost(profile.localhost_ref(), capabilities);
-      return filter.ok() ? filter : Invalid(".localhost_ref", filter.status());
-    }
-    default:
-      return Invalid(".profile_type", absl::InvalidArgumentError("unknown value"));
+  if (requested.type == cri::SecurityProfile::RuntimeDefault) {
+    return Default(capabilities);
   }
+  if (requested.reference.front() != '/') {
+    return absl::InvalidArgumentError(base::StrCat(requested.field, ": not an absolute path"));
+  }
+  absl::StatusOr<Filter> filter = Localhost(requested.reference, capabilities);
+  return filter.ok() ? filter
+                     : absl::InvalidArgumentError(base::StrCat(
+                           requested.field, ": ", base::ToStd(filter.status().message())));
 }
 
 absl::StatusOr<SeccompFilters::Filter> SeccompFilters::Default(const Capabilities& capabilities) {
@@ -78,18 +77,32 @@ absl::StatusOr<SeccompFilters::Filter> SeccompFilters::Default(const Capabilitie
       return found->second;
     }
   }
-  ASSIGN_OR_RETURN(Filter filter,
-                   Compile(DefaultSeccompProfile({capabilities, architecture_, kernel_})));
-  return Remember(&SeccompFilters::defaults_, key, std::move(filter));
+  absl::StatusOr<Filter> filter;
+  if (default_profile_.empty()) {
+    filter = Compile(DefaultSeccompProfile({capabilities, architecture_, kernel_}));
+  } else {
+    ASSIGN_OR_RETURN(const base::Json profile, base::ParseJson(default_profile_));
+    filter = Expanded(profile, capabilities);
+  }
+  RETURN_IF_ERROR(filter.status());
+  return Remember(&SeccompFilters::defaults_, key, *std::move(filter));
 }
 
 absl::StatusOr<SeccompFilters::Filter> SeccompFilters::Localhost(const std::string& path,
                                                                  const Capabilities& capabilities) {
-  ASSIGN_OR_RETURN(const base::Json profile, ReadProfile(path));
-  absl::StatusOr<base::OrderedJson> expanded =
-      ExpandSeccompProfile(profile, {capabilities, architecture_, kernel_});
-  RETURN_IF_ERROR(base::Annotate(expanded.status(), path));
-  return Compile(*std::move(expanded));
+  ASSIGN_OR_RETURN(const std::string text, ReadProfile(path));
+  const absl::StatusOr<base::Json> profile = base::ParseJson(text);
+  RETURN_IF_ERROR(base::Annotate(profile.status(), path));
+  absl::StatusOr<Filter> filter = Expanded(*profile, capabilities);
+  RETURN_IF_ERROR(base::Annotate(filter.status(), path));
+  return filter;
+}
+
+absl::StatusOr<SeccompFilters::Filter> SeccompFilters::Expanded(const base::Json& profile,
+                                                                const Capabilities& capabilities) {
+  ASSIGN_OR_RETURN(base::OrderedJson expanded,
+                   ExpandSeccompProfile(profile, {capabilities, architecture_, kernel_}));
+  return Compile(std::move(expanded));
 }
 
 absl::StatusOr<SeccompFilters::Filter> SeccompFilters::Compile(base::OrderedJson expanded) {

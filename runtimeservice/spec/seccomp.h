@@ -46,9 +46,14 @@ class SeccompFilters {
  public:
   explicit SeccompFilters(const HostFacts& host);
 
+  // Makes the profile in the file `path` the RuntimeDefault, as it is now; before the first Get.
+  // INVALID_ARGUMENT, naming the path, when it is missing or malformed.
+  absl::Status SetDefault(const std::string& path);
+
   // The filter for a container with the final bounding set `capabilities`; never null. An unset
-  // profile is Unconfined; privileged has none. A Localhost profile is read anew each time.
-  // INVALID_ARGUMENT, naming the field, for a bad one: call it before anything is made.
+  // profile is Unconfined (security_profile.h); privileged has none. A Localhost profile is read
+  // anew each time. INVALID_ARGUMENT, naming the field, for a bad one: call it before anything is
+  // made.
   absl::StatusOr<std::shared_ptr<const SeccompFilter>> Get(
       const cri::LinuxContainerSecurityContext& security, const Capabilities& capabilities);
 
@@ -57,6 +62,7 @@ class SeccompFilters {
   using Cache = std::map<std::string, Filter>;
   absl::StatusOr<Filter> Default(const Capabilities& capabilities);
   absl::StatusOr<Filter> Localhost(const std::string& path, const Capabilities& capabilities);
+  absl::StatusOr<Filter> Expanded(const base::Json& profile, const Capabilities& capabilities);
   // Compiles `expanded`, unless it was before.
   absl::StatusOr<Filter> Compile(base::OrderedJson expanded);
   // What `cache` has under `key` from now on: `filter`, unless there was one.
@@ -65,6 +71,8 @@ class SeccompFilters {
   const std::string architecture_;
   const KernelVersion kernel_;
   const Filter unconfined_;
+  const Capabilities held_;
+  std::string default_profile_;  // The file's text; empty: the built-in profile.
   base::Mutex mutex_;
   // By the expanded profile's text: the rules depend on capabilities.
   Cache compiled_ ABSL_GUARDED_BY(mutex_);

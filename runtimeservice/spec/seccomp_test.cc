@@ -317,5 +317,46 @@ TEST_F(SeccompFiltersTest, BadFilesAreRefusedByName) {
   ExpectRefused("pipe");
 }
 
+TEST_F(SeccompFiltersTest, TheConfiguredFileIsRuntimeDefault) {
+  UseLocalhost(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["getppid"],
+                   "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_SYS_ADMIN"]}}]})");
+  ASSERT_TRUE(filters_.SetDefault(folder_ + "/profile.json").ok());
+  std::filesystem::remove(folder_ + "/profile.json");  // Read once, at the start.
+  security_.mutable_seccomp()->set_profile_type(cri::SecurityProfile::RuntimeDefault);
+  const auto filter = *filters_.Get(security_, {"CAP_CHOWN"});
+  EXPECT_EQ(filter->profile["defaultAction"], "SCMP_ACT_ALLOW");
+  EXPECT_EQ(filter->profile["syscalls"].size(), 1u);
+  EXPECT_EQ((*filters_.Get(security_, {"CAP_SYS_ADMIN"}))->profile["syscalls"].size(), 0u);
+}
+
+TEST_F(SeccompFiltersTest, AConfiguredFileThatCannotBeUsedIsRefused) {
+  absl::Status status = filters_.SetDefault(folder_ + "/missing.json");
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("missing.json"));
+  UseLocalhost(R"({"defaultAction": "SCMP_ACT_NO_SUCH"})");
+  status = filters_.SetDefault(folder_ + "/profile.json");
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("SCMP_ACT_NO_SUCH"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("profile.json"));
+}
+
+TEST_F(SeccompFiltersTest, TheDeprecatedPathCountsWhereTheProfileIsUnset) {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+  security_.set_seccomp_profile_path("runtime/default");
+  EXPECT_FALSE((*filters_.Get(security_, {}))->bpf_base64.empty());
+  UseLocalhost(R"({"defaultAction": "SCMP_ACT_LOG"})");
+  security_.set_seccomp_profile_path("localhost/" + folder_ + "/missing.json");
+  EXPECT_EQ((*filters_.Get(security_, {}))->profile["defaultAction"], "SCMP_ACT_LOG");
+  security_.clear_seccomp();
+  const absl::Status missing = filters_.Get(security_, {}).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(missing)) << missing;
+  EXPECT_THAT(std::string(missing.message()),
+              HasSubstr("linux.security_context.seccomp_profile_path: "));
+  security_.set_seccomp_profile_path("localhost/" + folder_ + "/profile.json");
+  EXPECT_EQ((*filters_.Get(security_, {}))->profile["defaultAction"], "SCMP_ACT_LOG");
+#pragma GCC diagnostic pop
+}
+
 }  // namespace
 }  // namespace runtimeservice

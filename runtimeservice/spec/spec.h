@@ -1,8 +1,8 @@
 // The OCI config.json of one container, as a pure function of everything that decides it.
 //
-// The order of a create: ContainerCapabilities, SeccompFilters::Get, ResolveMountSources,
-// ContainerDevices::Plan (all before anything is made), then with the mounted rootfs ResolveUser,
-// BuildSpec, ContainerDevices::Edit.
+// The order of a create: ContainerCapabilities, SeccompFilters::Get, AppArmorProfiles::Get,
+// ResolveMountSources, ContainerDevices::Plan (all before anything is made), then with the mounted
+// rootfs ResolveUser, BuildSpec, ContainerDevices::Edit.
 #pragma once
 
 #include <map>
@@ -49,8 +49,7 @@ struct SpecDefaults {
   std::vector<std::string> env;  // "NAME=value"; image and request override them.
   std::vector<Ulimit> ulimits;
   std::map<std::string, std::string> sysctls;
-  int64_t pids_limit = 0;        // 0: none.
-  std::string apparmor_profile;  // For RuntimeDefault; empty: none.
+  int64_t pids_limit = 0;  // 0: none.
   bool read_only_rootfs = false;
 };
 
@@ -80,6 +79,7 @@ struct SpecInput {
   std::string hostname = {};             // From PodHostname.
   std::vector<MountSource> mounts = {};  // From ResolveMountSources: one per mount, in order.
   std::vector<DeviceNode> devices = {};  // From ContainerDevices::Plan.
+  std::string apparmor_profile = {};     // From AppArmorProfiles::Get.
   std::map<std::string, std::string> annotations = {};  // The daemon's own; they win.
 };
 

@@ -93,46 +93,6 @@ absl::StatusOr<std::string> WorkingDirectory(const SpecInput& input) {
   return wanted.front() == '/' ? wanted : "/" + wanted;
 }
 
-// The field that came before `apparmor`; callers still send it, alone or beside the new one.
-const std::string& DeprecatedAppArmorProfile(const cri::LinuxContainerSecurityContext& security) {
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
-  return security.apparmor_profile();
-#pragma GCC diagnostic pop
-}
-
-// The profile's name; empty for none. A profile that was asked for and cannot be had is an error.
-absl::StatusOr<std::string> AppArmorProfile(const SpecInput& input) {
-  const cri::LinuxContainerSecurityContext& security = Security(input);
-  std::string local;
-  bool runtime_default = false;
-  if (security.has_apparmor()) {
-    runtime_default = security.apparmor().profile_type() == cri::SecurityProfile::RuntimeDefault;
-    if (security.apparmor().profile_type() == cri::SecurityProfile::Localhost) {
-      local = security.apparmor().localhost_ref();
-      if (local.empty()) {
-        return absl::InvalidArgumentError(
-            "linux.security_context.apparmor.localhost_ref: no profile named");
-      }
-    }
-  } else {
-    constexpr std::string_view kLocalhost = "localhost/";
-    const std::string& name = DeprecatedAppArmorProfile(security);
-    runtime_default = name == "runtime/default";
-    if (name.rfind(kLocalhost, 0) == 0) {
-      local = name.substr(kLocalhost.size());
-    }
-  }
-  if (!local.empty() && !input.host.apparmor) {
-    return absl::FailedPreconditionError(
-        "linux.security_context.apparmor: the host has no AppArmor");
-  }
-  if (!input.host.apparmor || !local.empty()) {
-    return local;
-  }
-  return runtime_default && !security.privileged() ? input.defaults.apparmor_profile : "";
-}
-
 absl::StatusOr<OrderedJson> CapabilitiesPart(const SpecInput& input) {
   ASSIGN_OR_RETURN(const Capabilities names,
                    ContainerCapabilities(Security(input), input.defaults.capabilities, input.host));
@@ -140,9 +100,10 @@ absl::StatusOr<OrderedJson> CapabilitiesPart(const SpecInput& input) {
   for (const char* set : {"bounding", "effective", "permitted"}) {
     part[set] = names;
   }
-  // Filled, these would give a program with file capabilities more than its user is meant to have.
-  part["inheritable"] = OrderedJson::array();
-  part["ambient"] = OrderedJson::array();
+  // Filled with all, these would give a program with file capabilities more than its user is meant
+  // to have (CVE-2022-24769). What is to be ambient must be inheritable as well: capabilities(7).
+  ASSIGN_OR_RETURN(part["inheritable"], AmbientCapabilities(Security(input), names));
+  part["ambient"] = part["inheritable"];
   return part;
 }
 
@@ -189,9 +150,8 @@ absl::StatusOr<OrderedJson> ProcessPart(const SpecInput& input) {
     process["rlimits"] = RlimitsPart(input.defaults.ulimits);
   }
   process["noNewPrivileges"] = Security(input).no_new_privs();
-  ASSIGN_OR_RETURN(const std::string apparmor, AppArmorProfile(input));
-  if (!apparmor.empty()) {
-    process["apparmorProfile"] = apparmor;
+  if (!input.apparmor_profile.empty()) {
+    process["apparmorProfile"] = input.apparmor_profile;
   }
   ASSIGN_OR_RETURN(process["oomScoreAdj"],
                    OomScoreAdj(input.container.linux().resources(), input.host));

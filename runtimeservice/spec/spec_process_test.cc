@@ -106,10 +106,19 @@ TEST_F(SpecProcessTest, UserIsTheResolvedOne) {
 TEST_F(SpecProcessTest, CapabilitiesFillThreeSets) {
   mutable_security()->mutable_capabilities()->add_drop_capabilities("ALL");
   mutable_security()->mutable_capabilities()->add_add_capabilities("NET_RAW");
-  mutable_security()->mutable_capabilities()->add_add_ambient_capabilities("NET_RAW");
   EXPECT_EQ(At(Spec(), "/process/capabilities"), OrderedJson::parse(R"({
       "bounding": ["CAP_NET_RAW"], "effective": ["CAP_NET_RAW"], "permitted": ["CAP_NET_RAW"],
       "inheritable": [], "ambient": []})"));
+}
+
+TEST_F(SpecProcessTest, AmbientCapabilitiesFillAllSets) {
+  mutable_security()->mutable_capabilities()->add_drop_capabilities("ALL");
+  mutable_security()->mutable_capabilities()->add_add_capabilities("KILL");
+  mutable_security()->mutable_capabilities()->add_add_ambient_capabilities("net_raw");
+  EXPECT_EQ(At(Spec(), "/process/capabilities"), OrderedJson::parse(R"({
+      "bounding": ["CAP_KILL", "CAP_NET_RAW"], "effective": ["CAP_KILL", "CAP_NET_RAW"],
+      "permitted": ["CAP_KILL", "CAP_NET_RAW"],
+      "inheritable": ["CAP_NET_RAW"], "ambient": ["CAP_NET_RAW"]})"));
 }
 
 TEST_F(SpecProcessTest, LimitsAreTheConfiguredOnes) {
@@ -133,26 +142,10 @@ TEST_F(SpecProcessTest, NoNewPrivilegesIsPassedOn) {
   EXPECT_EQ(At(Spec(), "/process/noNewPrivileges"), true);
 }
 
-TEST_F(SpecProcessTest, AppArmorIsWhatWasAskedFor) {
-  host.apparmor = true;
-  defaults.apparmor_profile = "node-default";
+TEST_F(SpecProcessTest, AppArmorProfileIsPassedOn) {
   EXPECT_EQ(At(Spec(), "/process/apparmorProfile"), nullptr);
-  cri::SecurityProfile* profile = mutable_security()->mutable_apparmor();
-  EXPECT_EQ(At(Spec(), "/process/apparmorProfile"), "node-default");
-  profile->set_profile_type(cri::SecurityProfile::Unconfined);
-  EXPECT_EQ(At(Spec(), "/process/apparmorProfile"), nullptr);
-  profile->set_profile_type(cri::SecurityProfile::Localhost);
-  ExpectRefused(absl::StatusCode::kInvalidArgument, "apparmor.localhost_ref");
-  profile->set_localhost_ref("mine");
+  apparmor_profile = "mine";
   EXPECT_EQ(At(Spec(), "/process/apparmorProfile"), "mine");
-}
-
-TEST_F(SpecProcessTest, NamedAppArmorProfileNeedsAHostThatHasIt) {
-  mutable_security()->mutable_apparmor();
-  EXPECT_TRUE(Build().ok());
-  mutable_security()->mutable_apparmor()->set_profile_type(cri::SecurityProfile::Localhost);
-  mutable_security()->mutable_apparmor()->set_localhost_ref("mine");
-  ExpectRefused(absl::StatusCode::kFailedPrecondition, "linux.security_context.apparmor");
 }
 
 }  // namespace

@@ -57,6 +57,7 @@ struct TestInput {
                       .hostname = hostname,
                       .mounts = mounts,
                       .devices = devices,
+                      .apparmor_profile = apparmor_profile,
                       .annotations = annotations});
   }
   // The spec; where there is none the error as a string, in which nothing can be found.
@@ -80,6 +81,7 @@ struct TestInput {
   std::string hostname = "test";
   std::vector<MountSource> mounts;
   std::vector<DeviceNode> devices;
+  std::string apparmor_profile;
   std::map<std::string, std::string> annotations;
 };
 

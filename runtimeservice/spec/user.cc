@@ -202,15 +202,41 @@ absl::StatusOr<Identity> PrimaryIdentity(const cri::LinuxContainerSecurityContex
     ASSIGN_OR_RETURN(identity, ByImageUser(accounts, image_user));
   }
   if (security.has_run_as_group()) {
-    if (!security.has_run_as_user() && security.run_as_username().empty()) {
-      return Invalid(base::StrCat(kField, "run_as_group"), "needs run_as_user or run_as_username");
-    }
     ASSIGN_OR_RETURN(identity.gid, RequestedId(security.run_as_group().value(), "run_as_group"));
   }
   return identity;
 }
 
+template <typename SecurityContext>
+absl::Status CheckIds(const SecurityContext& security, bool has_user) {
+  if (security.has_run_as_user()) {
+    RETURN_IF_ERROR(RequestedId(security.run_as_user().value(), "run_as_user").status());
+  }
+  if (security.has_run_as_group()) {
+    if (!has_user) {
+      return Invalid(base::StrCat(kField, "run_as_group"), "needs a user beside it");
+    }
+    RETURN_IF_ERROR(RequestedId(security.run_as_group().value(), "run_as_group").status());
+  }
+  for (int i = 0; i < security.supplemental_groups_size(); ++i) {
+    RETURN_IF_ERROR(
+        RequestedId(security.supplemental_groups(i), base::StrCat("supplemental_groups[", i, "]"))
+            .status());
+  }
+  return cri::SupplementalGroupsPolicy_IsValid(security.supplemental_groups_policy())
+             ? absl::OkStatus()
+             : Invalid(base::StrCat(kField, "supplemental_groups_policy"), "unknown value");
+}
+
 }  // namespace
+
+absl::Status CheckUser(const cri::LinuxContainerSecurityContext& security) {
+  return CheckIds(security, security.has_run_as_user() || !security.run_as_username().empty());
+}
+
+absl::Status CheckUser(const cri::LinuxSandboxSecurityContext& security) {
+  return CheckIds(security, security.has_run_as_user());
+}
 
 std::optional<PasswdEntry> FindPasswdName(std::string_view passwd, std::string_view name) {
   return FindPasswd(passwd, [name](const PasswdEntry& entry) { return entry.name == name; });
@@ -256,6 +282,7 @@ cri::ContainerUser ProcessUser::ToCri() const {
 
 absl::StatusOr<ProcessUser> ResolveUser(const cri::LinuxContainerSecurityContext& security,
                                         std::string_view image_user, const std::string& rootfs) {
+  RETURN_IF_ERROR(CheckUser(security));
   ASSIGN_OR_RETURN(const base::UniqueFd root, base::Open(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC));
   ImageAccounts accounts(root.get());
   ASSIGN_OR_RETURN(const Identity identity, PrimaryIdentity(security, image_user, &accounts));
@@ -265,20 +292,10 @@ absl::StatusOr<ProcessUser> ResolveUser(const cri::LinuxContainerSecurityContext
                                                      base::StrCat("supplemental_groups[", i, "]")));
     user.groups.push_back(gid);
   }
-  switch (security.supplemental_groups_policy()) {
-    case cri::Strict:
-      break;
-    case cri::Merge: {
-      if (identity.name.empty()) {
-        break;
-      }
-      ASSIGN_OR_RETURN(const std::string_view group, accounts.group());
-      const std::vector<uint32_t> gids = GroupsOfMember(group, identity.name, kMaxGroups);
-      user.groups.insert(user.groups.end(), gids.begin(), gids.end());
-      break;
-    }
-    default:
-      return Invalid(base::StrCat(kField, "supplemental_groups_policy"), "unknown value");
+  if (security.supplemental_groups_policy() == cri::Merge && !identity.name.empty()) {
+    ASSIGN_OR_RETURN(const std::string_view group, accounts.group());
+    const std::vector<uint32_t> gids = GroupsOfMember(group, identity.name, kMaxGroups);
+    user.groups.insert(user.groups.end(), gids.begin(), gids.end());
   }
   std::sort(user.groups.begin(), user.groups.end());
   user.groups.erase(std::unique(user.groups.begin(), user.groups.end()), user.groups.end());

@@ -23,6 +23,11 @@ struct ProcessUser {
   cri::ContainerUser ToCri() const;
 };
 
+// What of the request's users and groups needs no image to be judged: numbers out of range, a group
+// without a user, an unknown policy. INVALID_ARGUMENT, naming the field. Pure.
+absl::Status CheckUser(const cri::LinuxContainerSecurityContext& security);
+absl::Status CheckUser(const cri::LinuxSandboxSecurityContext& security);
+
 // The user of a container. `rootfs` is its mounted root; /etc/passwd and /etc/group are looked up
 // as a process chrooted there would, must be regular files of at most 4 MiB, and may be absent.
 // Order: run_as_user, run_as_username, `image_user` ("user[:group]", each a name or a number),
