@@ -34,10 +34,7 @@ using worker::TestRegistry;
 constexpr char kManifestType[] = "application/vnd.oci.image.manifest.v1+json";
 constexpr char kType[] = "application/vnd.example.model";
 
-struct File {
-  std::string title;  // Empty: none.
-  std::string content;
-};
+using File = TestLayout::File;
 
 Json DescriptorOf(const TestLayout::Blob& blob) {
   return {{"mediaType", blob.media_type}, {"digest", blob.digest}, {"size", blob.size}};
@@ -70,31 +67,11 @@ class ImageArtifactTest : public ::testing::Test {
     service_->ReleaseUnused();
   }
 
-  // Adds an artifact to `layout`; `patch` is merged into its manifest.
-  static TestLayout::Blob Add(TestLayout* layout, const std::vector<File>& files,
-                              const Json& patch) {
-    Json layers = Json::array();
-    for (const File& file : files) {
-      Json layer = DescriptorOf(layout->AddBlob(file.content, "text/plain"));
-      if (!file.title.empty()) {
-        layer["annotations"] = {{"org.opencontainers.image.title", file.title}};
-      }
-      layers.push_back(layer);
-    }
-    Json manifest = {
-        {"schemaVersion", 2},
-        {"mediaType", kManifestType},
-        {"artifactType", kType},
-        {"config", DescriptorOf(layout->AddBlob("{}", "application/vnd.oci.empty.v1+json"))},
-        {"layers", layers}};
-    manifest.merge_patch(patch);
-    return layout->AddBlob(base::DumpJson(manifest), kManifestType);
-  }
   // Pushes an artifact; its id.
   std::string Push(const std::vector<File>& files, const std::string& name,
                    const Json& patch = Json::object()) {
     TestLayout layout(base::StrCat(directory_.path(), "/layout-", ++layouts_));
-    const TestLayout::Blob manifest = Add(&layout, files, patch);
+    const TestLayout::Blob manifest = layout.AddArtifact(files, patch);
     layout.Finish(manifest);
     const absl::Status pushed = registry_->Push(layout.path(), name);
     EXPECT_TRUE(pushed.ok()) << pushed;
@@ -289,9 +266,9 @@ TEST_F(ImageArtifactTest, NamesThatAreNoneFailThePullAndLeaveNothing) {
 // A config can be a manifest of files, too: one document, two trees.
 TEST_F(ImageArtifactTest, OneIdIsNeverAnImageAndAnArtifact) {
   TestLayout layout(directory_ / "both");
-  const TestLayout::Blob artifact =
-      Add(&layout, {{"f", "x"}},
-          {{"os", "linux"}, {"rootfs", {{"type", "layers"}, {"diff_ids", Json::array()}}}});
+  const TestLayout::Blob artifact = layout.AddArtifact(
+      {{"f", "x"}},
+      {{"os", "linux"}, {"rootfs", {{"type", "layers"}, {"diff_ids", Json::array()}}}});
   layout.Finish(artifact);
   ASSERT_TRUE(registry_->Push(layout.path(), "both:artifact").ok());
   Json config = DescriptorOf(artifact);
@@ -316,8 +293,8 @@ TEST_F(ImageArtifactTest, ASavedOneIsTheSameAfterItsLoad) {
   TestLayout layout(directory_ / "binary");
   const TestLayout::Blob config =
       layout.AddBlob(std::string("\xff\x00%\x80 config", 11), "application/x-binary");
-  layout.Finish(
-      Add(&layout, {{"a/b", "1"}, {"c", worker::BigText()}}, {{"config", DescriptorOf(config)}}));
+  layout.Finish(layout.AddArtifact({{"a/b", "1"}, {"c", worker::BigText()}},
+                                   {{"config", DescriptorOf(config)}}));
   ASSERT_TRUE(registry_->Push(layout.path(), "binary:1").ok());
   const absl::StatusOr<std::string> id = Pull("binary:1");
   ASSERT_TRUE(id.ok()) << id.status();

@@ -61,7 +61,10 @@ std::vector<Process> Marked(const std::string& mark) {
   return found;
 }
 
-class PullKillTest : public ::testing::Test {
+// What is pulled.
+enum class Kind { kImage, kArtifact };
+
+class PullKillTest : public ::testing::TestWithParam<Kind> {
  protected:
   PullKillTest() : launcher_("", "") {}
 
@@ -88,19 +91,24 @@ class PullKillTest : public ::testing::Test {
   std::string Mark() const { return "TEST_DIRECTORY=" + directory_.path(); }
   std::string Name() const { return registry_->host() + "/app:1"; }
 
-  // Three layers that compress badly, so that each takes a while.
+  // Three layers or files that compress badly, so that each takes a while.
   void PushImage() {
     std::minstd_rand random(7);
     std::vector<TestLayout::Layer> layers;
+    std::vector<TestLayout::File> files;
     for (int i = 0; i < 3; ++i) {
       std::string content(8 << 20, '\0');
       for (char& c : content) {
         c = static_cast<char>(random() >> 8);
       }
-      layers.push_back(worker::GzipLayer({{.name = base::StrCat("f", i), .content = content}}));
+      const std::string name = base::StrCat("f", i);
+      layers.push_back(worker::GzipLayer({{.name = name, .content = content}}));
+      files.push_back({name, content});
     }
     TestLayout layout(directory_ / "layout");
-    layout.Finish(layout.AddImage(layers, "linux", HostPlatform().architecture));
+    layout.Finish(GetParam() == Kind::kArtifact
+                      ? layout.AddArtifact(files)
+                      : layout.AddImage(layers, "linux", HostPlatform().architecture));
     const absl::Status pushed = registry_->Push(directory_ / "layout", "app:1");
     ASSERT_TRUE(pushed.ok()) << pushed;
   }
@@ -150,7 +158,12 @@ class PullKillTest : public ::testing::Test {
   std::unique_ptr<ImageService> service_;
 };
 
-TEST_F(PullKillTest, AnyProcessMayDieAtAnyMoment) {
+INSTANTIATE_TEST_SUITE_P(Kinds, PullKillTest, ::testing::Values(Kind::kImage, Kind::kArtifact),
+                         [](const auto& test) {
+                           return test.param == Kind::kImage ? "Image" : "Artifact";
+                         });
+
+TEST_P(PullKillTest, AnyProcessMayDieAtAnyMoment) {
   std::mt19937 random(std::random_device{}());
   std::map<Role, int> failed;
   for (int round = 0; round < 48; ++round) {

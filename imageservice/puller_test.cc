@@ -179,6 +179,14 @@ TEST_F(PullerTest, DeferredOperationsSeeTheLowerLayers) {
   EXPECT_EQ(base::ReadFile(layers_->PathOf((*image)->chain_ids[1]) + "/link").value(), "a");
 }
 
+// Each of the layers is within its limit; it is their sum that waits for the lowest one.
+TEST_F(PullerTest, LayersThatWaitForALowerOneHaveALimitOnWhatTheyDefer) {
+  const absl::Status status = Pull("q.io/a:abcdef.hoard").status();
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("wait for a lower one"));
+  ExpectNothingLeft();
+}
+
 TEST_F(PullerTest, TokensAreKeptForTheNextPull) {
   ASSERT_TRUE(Pull("q.io/a:a.ok").ok());
   ASSERT_TRUE(Pull("q.io/a:ab.ok").ok());

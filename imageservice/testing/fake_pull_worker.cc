@@ -120,12 +120,13 @@ class FakeWorker {
                         answer.decision == LayerDecision::kHave    ? "have"
                         : answer.decision == LayerDecision::kFetch ? "fetch"
                                                                    : "wait"));
-      if (answer.decision == LayerDecision::kFetch) {
+      const bool is_last = behaviour_ == "hoard" && answer.index == 0;  // It comes at the end.
+      if (answer.decision == LayerDecision::kFetch && !is_last) {
         RETURN_IF_ERROR(Fetch(static_cast<size_t>(answer.index)));
       }
       settled += answer.decision == LayerDecision::kWait ? 0 : 1;
     }
-    return absl::OkStatus();
+    return behaviour_ == "hoard" ? Fetch(0) : absl::OkStatus();
   }
 
   static void PassGate() {
@@ -196,6 +197,8 @@ class FakeWorker {
     } else if (behaviour_ == "no-directory") {
       RETURN_IF_ERROR(base::RemoveTree(directory));
       RETURN_IF_ERROR(base::ReplaceFile(directory, "", 0644, base::Durability::kVolatile));
+    } else if (behaviour_ == "hoard" && index > 0) {
+      unpacked->deferred.resize(kMaxDeferredOperations, {.path = "d"});
     } else if (behaviour_ == "missing-link") {
       unpacked->deferred = {
           {.kind = DeferredOperation::Kind::kHardLink, .path = "x", .target = "none"}};

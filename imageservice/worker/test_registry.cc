@@ -197,6 +197,24 @@ TestLayout::Blob TestLayout::AddImage(const std::vector<Layer>& layers, const st
   return AddBlob(base::DumpJson(manifest), "application/vnd.oci.image.manifest.v1+json");
 }
 
+TestLayout::Blob TestLayout::AddArtifact(const std::vector<File>& files, const Json& patch) {
+  Json layers = Json::array();
+  for (const File& file : files) {
+    Json layer = Descriptor(AddBlob(file.content, "application/octet-stream"));
+    if (!file.title.empty()) {
+      layer["annotations"] = {{"org.opencontainers.image.title", file.title}};
+    }
+    layers.push_back(std::move(layer));
+  }
+  Json manifest = {{"schemaVersion", 2},
+                   {"mediaType", "application/vnd.oci.image.manifest.v1+json"},
+                   {"artifactType", "application/vnd.example.model"},
+                   {"config", Descriptor(AddBlob("{}", "application/vnd.oci.empty.v1+json"))},
+                   {"layers", std::move(layers)}};
+  manifest.merge_patch(patch);
+  return AddBlob(base::DumpJson(manifest), "application/vnd.oci.image.manifest.v1+json");
+}
+
 TestLayout::Blob TestLayout::AddIndex(const std::map<std::string, Blob>& images) {
   Json manifests = Json::array();
   for (const auto& [architecture, blob] : images) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/json.h"
 #include "base/subprocess.h"
 #include "imageservice/worker/test_archive.h"
 
@@ -61,6 +62,13 @@ class TestLayout {
   };
   Blob AddImage(const std::vector<Layer>& layers, const std::string& os,
                 const std::string& architecture);
+  // Adds an OCI artifact of these files, whose titles may be empty; `patch` is merged into its
+  // manifest (RFC 7386).
+  struct File {
+    std::string title;
+    std::string content;
+  };
+  Blob AddArtifact(const std::vector<File>& files, const base::Json& patch = base::Json::object());
   // Writes index.json with the tag "image" for `root`.
   void Finish(const Blob& root);
   // Adds an index of images for architectures.
