@@ -1,16 +1,20 @@
 #include "daemon/config_checks.h"
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "imageservice/registries_config.h"
+#include "runtimeservice/spec/capabilities.h"
 #include "runtimeservice/spec/device_nodes.h"
+#include "runtimeservice/spec/sysctls.h"
 
 namespace crispd {
 namespace {
@@ -66,23 +70,38 @@ absl::Status CheckAssignment(std::string_view text) {
              : Invalid(base::StrCat("want NAME=VALUE, got \"", text, "\""));
 }
 
+absl::Status CheckSysctl(std::string_view text) {
+  RETURN_IF_ERROR(CheckAssignment(text));
+  const size_t equals = text.find('=');
+  const std::string name(text.substr(0, equals));
+  return base::Annotate(runtimeservice::CheckSysctl(name, std::string(text.substr(equals + 1))),
+                        name);
+}
+
 absl::Status CheckCapability(std::string_view text) {
-  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= 'A' && c <= 'Z') || c == '_';
-  });
-  return plain ? absl::OkStatus()
-               : Invalid(base::StrCat("want a capability such as \"CHOWN\", got \"", text, "\""));
+  return runtimeservice::ParseCapability(text).ok()
+             ? absl::OkStatus()
+             : Invalid(base::StrCat("want a capability such as \"CHOWN\", got \"", text, "\""));
 }
 
 absl::Status CheckUlimit(std::string_view text) {
+  constexpr std::string_view kNames[] = {
+      "as",   "core",   "cpu",   "data", "fsize",  "locks",  "memlock",    "msgqueue",
+      "nice", "nofile", "nproc", "rss",  "rtprio", "rttime", "sigpending", "stack"};
   const std::vector<std::string> parts =
       absl::StrSplit(base::ToAbsl(text), absl::MaxSplits(absl::ByAnyChar("=:"), 2));
   int64_t soft = 0;
   int64_t hard = 0;
-  const bool good = parts.size() >= 2 && !parts[0].empty() && absl::SimpleAtoi(parts[1], &soft) &&
+  const bool good = parts.size() >= 2 && absl::SimpleAtoi(parts[1], &soft) &&
                     (parts.size() == 2 || absl::SimpleAtoi(parts[2], &hard)) && soft >= -1 &&
                     hard >= -1 && (parts.size() == 2 || hard == -1 || (soft >= 0 && soft <= hard));
-  return good ? absl::OkStatus() : Invalid(base::StrCat("want NAME=SOFT:HARD, got \"", text, "\""));
+  if (!good) {
+    return Invalid(base::StrCat("want NAME=SOFT:HARD, got \"", text, "\""));
+  }
+  return std::find(std::begin(kNames), std::end(kNames), absl::AsciiStrToLower(parts[0])) !=
+                 std::end(kNames)
+             ? absl::OkStatus()
+             : Invalid(base::StrCat("\"", parts[0], "\" is no limit of setrlimit(2)"));
 }
 
 absl::Status CheckDevice(std::string_view text) {

@@ -17,6 +17,7 @@ absl::Status CheckOptionalCgroup(std::string_view text);
 absl::Status CheckLogLevel(std::string_view text);
 absl::Status CheckCgroupManager(std::string_view text);
 absl::Status CheckAssignment(std::string_view text);
+absl::Status CheckSysctl(std::string_view text);
 absl::Status CheckCapability(std::string_view text);
 absl::Status CheckUlimit(std::string_view text);
 absl::Status CheckDevice(std::string_view text);

@@ -60,7 +60,7 @@ const ConfigKey<Config> kRuntimeKeys[] = {
      .field = &Config::default_sysctls,
      .help = "NAME=VALUE, set in pods with a namespace of their own for it; the pod's own win.",
      .flag = "default-sysctl",
-     .check_text = CheckAssignment},
+     .check_text = CheckSysctl},
     {.table = kRuntime,
      .name = "default_env",
      .field = &Config::default_env,

@@ -198,6 +198,14 @@ TEST_F(ConfigTest, BadValuesStopWithTheLine) {
               HasSubstr("want NAME=SOFT:HARD"));
   EXPECT_THAT(ErrorOf("[crisp.runtime]\ndefault_env = [\"A=1\", \"B\"]\n"),
               HasSubstr("want NAME=VALUE, got \"B\""));
+  EXPECT_THAT(ErrorOf("[crisp.runtime]\ndefault_ulimits = [\"nofiles=1:2\"]\n"),
+              HasSubstr("\"nofiles\" is no limit"));
+  EXPECT_THAT(ErrorOf("[crisp.runtime]\ndefault_capabilities = [\"CHOWN\", \"FLY\"]\n"),
+              HasSubstr("got \"FLY\""));
+  EXPECT_THAT(ErrorOf("[crisp.runtime]\ndefault_sysctls = [\"vm.swappiness=1\"]\n"),
+              HasSubstr("vm.swappiness: it belongs to no namespace of a pod"));
+  EXPECT_THAT(ErrorOf("[crisp.runtime]\nadditional_devices = [\"/dev/fuse:/etc/fuse\"]\n"),
+              HasSubstr("with CONTAINER in /dev, got \"/dev/fuse:/etc/fuse\""));
   EXPECT_THAT(ErrorOf("[crisp.api]\ngrpc_max_recv_msg_size = 1\n"), HasSubstr("bytes, got 1"));
   EXPECT_THAT(ErrorOf("[crisp.api]\nlisten = \"/" + std::string(107, 'a') + "\"\n"),
               HasSubstr("at most 107 bytes"));

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <string>
 #include <utility>
 
@@ -145,10 +146,17 @@ void AddMounts(const std::vector<CdiMount>& mounts, OrderedJson* spec) {
     RemoveWhere("destination", mount.container_path, &list);
     list.push_back(MountEntry(mount, mapped));
   }
-  // Outer ones first: a mount must not cover what was mounted in it before.
-  auto& elements = list.get_ref<OrderedJson::array_t&>();
-  std::stable_sort(elements.begin(), elements.end(),
-                   [](const OrderedJson& a, const OrderedJson& b) { return Depth(a) < Depth(b); });
+  // Outer ones first: a mount must not cover what was mounted in it before. Those of one depth keep
+  // their order.
+  std::multimap<int64_t, OrderedJson> by_depth;
+  for (OrderedJson& mount : list) {
+    const int64_t depth = Depth(mount);
+    by_depth.emplace(depth, std::move(mount));
+  }
+  list = OrderedJson::array();
+  for (auto& [depth, mount] : by_depth) {
+    list.push_back(std::move(mount));
+  }
 }
 
 OrderedJson IntelRdtPart(const CdiIntelRdt& rdt) {

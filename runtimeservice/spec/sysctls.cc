@@ -67,6 +67,16 @@ SysctlNamespace NamespaceOfSysctl(const std::string& name) {
   return SysctlNamespace::kNone;
 }
 
+absl::Status CheckSysctl(const std::string& name, const std::string& value) {
+  const std::string dotted = DottedName(name);
+  if (!PlainName(dotted) || !PlainValue(value)) {
+    return absl::InvalidArgumentError("malformed name or value");
+  }
+  return NamespaceOfSysctl(dotted) == SysctlNamespace::kNone
+             ? absl::InvalidArgumentError("it belongs to no namespace of a pod")
+             : absl::OkStatus();
+}
+
 absl::StatusOr<std::map<std::string, std::string>> PodSysctls(
     const cri::PodSandboxConfig& pod, const std::map<std::string, std::string>& defaults) {
   std::map<std::string, std::string> result;
@@ -78,16 +88,10 @@ absl::StatusOr<std::map<std::string, std::string>> PodSysctls(
   }
   for (const auto& [name, value] : pod.linux().sysctls()) {
     const std::string dotted = DottedName(name);
-    const SysctlNamespace holder = NamespaceOfSysctl(dotted);
-    const std::string field = base::StrCat("linux.sysctls[\"", name, "\"]: ");
-    if (!PlainName(dotted) || !PlainValue(value)) {
-      return absl::InvalidArgumentError(base::StrCat(field, "malformed name or value"));
-    }
-    if (holder == SysctlNamespace::kNone) {
-      return absl::InvalidArgumentError(base::StrCat(field, "it belongs to no namespace of a pod"));
-    }
-    if (!Private(pod, holder)) {
-      return absl::InvalidArgumentError(base::StrCat(field, "its namespace is the host's"));
+    const std::string field = base::StrCat("linux.sysctls[\"", name, "\"]");
+    RETURN_IF_ERROR(base::Annotate(CheckSysctl(name, value), field));
+    if (!Private(pod, NamespaceOfSysctl(dotted))) {
+      return absl::InvalidArgumentError(base::StrCat(field, ": its namespace is the host's"));
     }
     result[dotted] = value;
   }
