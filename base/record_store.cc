@@ -21,6 +21,7 @@ constexpr uint32_t kVersion = 1;
 constexpr size_t kHeaderBytes = 16;
 constexpr size_t kMaxRecordBytes = 16 << 20;
 constexpr std::string_view kSetAside = "corrupt";
+constexpr std::string_view kMark = ".seen";  // Behind the name of a damaged record.
 
 void AppendNumber(uint32_t number, std::string* out) {
   for (int shift = 0; shift < 32; shift += 8) {
@@ -147,6 +148,32 @@ absl::Status RecordStore::SetAside(std::string_view name) const {
   const std::string from = StrCat(directory_, "/", name);
   if (rename(from.c_str(), StrCat(aside, "/", name).c_str()) != 0) {
     return ErrnoStatus(errno, StrCat("set aside ", from));
+  }
+  return absl::OkStatus();
+}
+
+std::map<std::string, std::string> RecordStore::Damaged() const {
+  const std::string aside = StrCat(directory_, "/", kSetAside);
+  const absl::StatusOr<std::vector<std::string>> names = ListDirectory(aside);
+  std::map<std::string, std::string> damaged;
+  for (const std::string& name : names.value_or(std::vector<std::string>())) {
+    if (name.size() >= kMark.size() &&
+        name.compare(name.size() - kMark.size(), kMark.size(), kMark) == 0) {
+      continue;
+    }
+    absl::StatusOr<std::string> file =
+        ReadFile(StrCat(aside, "/", name), kMaxRecordBytes + kHeaderBytes);
+    if (file.ok()) {
+      damaged[name] = file->size() > kHeaderBytes ? file->substr(kHeaderBytes) : "";
+    }
+  }
+  return damaged;
+}
+
+absl::Status RecordStore::MarkDamaged(std::string_view name) const {
+  const std::string path = StrCat(directory_, "/", kSetAside, "/", name);
+  if (rename(path.c_str(), StrCat(path, kMark).c_str()) != 0) {
+    return ErrnoStatus(errno, StrCat("mark ", path));
   }
   return absl::OkStatus();
 }

@@ -40,6 +40,12 @@ class RecordStore {
   // Moves a record that its reader could not parse to `corrupt`.
   absl::Status SetAside(std::string_view name) const;
 
+  // What lies in `corrupt` and was not marked: the bytes behind the header, whatever they are, by
+  // name. Nothing that cannot be read is in it.
+  std::map<std::string, std::string> Damaged() const;
+  // Marks one: Damaged does not return it any more.
+  absl::Status MarkDamaged(std::string_view name) const;
+
   const std::string& directory() const { return directory_; }
 
  private:

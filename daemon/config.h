@@ -92,6 +92,8 @@ struct Config {
   std::string network_dir = "/etc/cni/net.d";
   std::vector<std::string> plugin_dirs = {"/opt/cni/bin", "/usr/lib/cni"};
   std::string cni_default_network;
+  std::vector<std::string> cni_additional_networks;
+  std::string ip_pref = "ipv4";
   std::string netns_dir = "/run/netns";
 
   // Where each value that is not a default comes from ("FILE:LINE" or "--flag"), by dotted key.

@@ -127,6 +127,12 @@ absl::Status CheckImageVolumes(std::string_view text) {
              : Invalid(base::StrCat("want \"mkdir\", \"bind\" or \"ignore\", got \"", text, "\""));
 }
 
+absl::Status CheckIpPreference(std::string_view text) {
+  return text == "ipv4" || text == "ipv6" || text == "cni"
+             ? absl::OkStatus()
+             : Invalid(base::StrCat("want \"ipv4\", \"ipv6\" or \"cni\", got \"", text, "\""));
+}
+
 absl::Status CheckNotEmpty(std::string_view text) {
   return text.empty() ? Invalid("must not be empty") : absl::OkStatus();
 }

@@ -186,6 +186,18 @@ const ConfigKey<Config> kOtherKeys[] = {
      .field = &Config::cni_default_network,
      .help = "The name of the list to use. Empty: the first in network_dir."},
     {.table = kNetwork,
+     .name = "cni_additional_networks",
+     .field = &Config::cni_additional_networks,
+     .help = "The names of further lists in network_dir. Each gives every pod one more interface, "
+             "eth1 and up in this order; the pod's addresses are those of the default network.",
+     .check_text = CheckNotEmpty},
+    {.table = kNetwork,
+     .name = "ip_pref",
+     .field = &Config::ip_pref,
+     .help = "Which of a pod's addresses is its primary one: \"ipv4\", \"ipv6\", or \"cni\", the "
+             "first that the plugins return.",
+     .check_text = CheckIpPreference},
+    {.table = kNetwork,
      .name = "netns_dir",
      .field = &Config::netns_dir,
      .help = "Where network namespaces are pinned. Network plugins that run as daemons look here.",

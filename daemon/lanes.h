@@ -10,8 +10,10 @@ namespace crispd {
 // A lane that is full refuses, so one kind of slow work cannot starve another. What no caller waits
 // for (deletions, retried detaches) has lanes of its own in the services.
 struct Lanes {
-  // Pods: a network plugin may hang.
-  base::Lane sandbox{"sandbox", 64, 1024};
+  // Pods, how they begin and how they end: a network plugin may hang. More threads than plugins may
+  // hold (network/turns.h), and one lane each, so that pods that wait for plugins starve no others.
+  base::Lane sandbox{"sandbox", 128, 1024};
+  base::Lane sandbox_end{"sandbox-end", 128, 1024};
   // Containers, images' removal and whatever asks the runtime or the disk.
   base::Lane runtime{"runtime", 64, 4096};
   // ExecSync, mostly asleep in poll.
@@ -20,7 +22,9 @@ struct Lanes {
   // image service to say.
   base::Lane pull{"pull", 256, 1024};
 
-  std::array<const base::Lane*, 4> All() const { return {&sandbox, &runtime, &exec, &pull}; }
+  std::array<const base::Lane*, 5> All() const {
+    return {&sandbox, &sandbox_end, &runtime, &exec, &pull};
+  }
 };
 
 }  // namespace crispd

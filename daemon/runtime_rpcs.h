@@ -36,11 +36,11 @@ class RuntimeRpcs final : public cri::RuntimeService::CallbackService {
 
   CRISP_VERB(Version, nullptr)
   CRISP_VERB(RuntimeConfig, nullptr)
-  CRISP_VERB(UpdateRuntimeConfig, nullptr)
+  CRISP_VERB(UpdateRuntimeConfig, &lanes_->runtime)
 
   CRISP_VERB(RunPodSandbox, &lanes_->sandbox)
-  CRISP_VERB(StopPodSandbox, &lanes_->sandbox)
-  CRISP_VERB(RemovePodSandbox, &lanes_->sandbox)
+  CRISP_VERB(StopPodSandbox, &lanes_->sandbox_end)
+  CRISP_VERB(RemovePodSandbox, &lanes_->sandbox_end)
   CRISP_VERB(UpdatePodSandboxResources, &lanes_->runtime)
   CRISP_VERB(PodSandboxStatus, nullptr)
   CRISP_VERB(ListPodSandbox, nullptr)

@@ -24,7 +24,11 @@ network::NetworkConfig NetworkOf(const Config& config) {
   return {.conf_dir = config.network_dir,
           .plugin_dirs = config.plugin_dirs,
           .default_network = config.cni_default_network,
-          .netns_dir = config.netns_dir};
+          .additional_networks = config.cni_additional_networks,
+          .netns_dir = config.netns_dir,
+          .ip_preference = config.ip_pref == "ipv4"   ? network::IpPreference::kIpv4
+                           : config.ip_pref == "ipv6" ? network::IpPreference::kIpv6
+                                                      : network::IpPreference::kAsReturned};
 }
 
 // What curl in the worker knows proxies by.
@@ -218,7 +222,7 @@ absl::StatusOr<runtimeservice::ServiceConfig> RuntimeOf(const Config& config,
 }  // namespace
 
 Services::~Services() {
-  debts.reset();  // Its callbacks use the runtime service.
+  debts->Stop();  // Its callbacks use the runtime service.
 }
 
 std::string Services::PullsJson() const {

@@ -9,8 +9,10 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/time/clock.h"
 #include "base/files.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 
@@ -75,6 +77,19 @@ absl::StatusOr<CniPluginConfig> ParsePlugin(const base::Json& object) {
   return plugin;
 }
 
+// A boolean that some write as a string, as CNI's own library allows.
+absl::StatusOr<bool> Flag(const base::Json& object, std::string_view key) {
+  const base::Json& value = base::JsonMember(object, key);
+  if (!value.is_string()) {
+    return base::JsonBool(object, key);
+  }
+  const auto& text = value.get_ref<const std::string&>();
+  if (absl::EqualsIgnoreCase(text, "true") || absl::EqualsIgnoreCase(text, "false")) {
+    return absl::EqualsIgnoreCase(text, "true");
+  }
+  return absl::InvalidArgumentError(base::StrCat("\"", key, "\" is neither true nor false"));
+}
+
 // What a file gave, with the folder of further plugins still to be read.
 struct ParsedList {
   CniNetwork network;
@@ -86,7 +101,9 @@ absl::StatusOr<ParsedList> ParseList(const base::Json& object) {
   ASSIGN_OR_RETURN(list.network.name, base::JsonString(object, "name"));
   RETURN_IF_ERROR(CheckNetworkName(list.network.name));
   ASSIGN_OR_RETURN(list.network.cni_version, ChooseVersion(object));
-  ASSIGN_OR_RETURN(list.only_inlined, base::JsonBool(object, "loadOnlyInlinedPlugins"));
+  ASSIGN_OR_RETURN(list.only_inlined, Flag(object, "loadOnlyInlinedPlugins"));
+  ASSIGN_OR_RETURN(list.network.disable_gc, Flag(object, "disableGC"));
+  RETURN_IF_ERROR(Flag(object, "disableCheck").status());  // We never CHECK.
   const base::Json& plugins = base::JsonMember(object, "plugins");
   if (!plugins.is_null() && !plugins.is_array()) {
     return absl::InvalidArgumentError("\"plugins\" is not a list");
@@ -164,6 +181,22 @@ absl::StatusOr<CniNetwork> LoadFile(const std::string& directory, const std::str
 
 absl::Time ToTime(const timespec& time) { return absl::TimeFromTimespec(time); }
 
+// Puts `network` into each place that is still empty and asks for it.
+void Choose(const std::string& default_network, const std::vector<std::string>& additional,
+            const std::shared_ptr<const CniNetwork>& network,
+            std::vector<std::shared_ptr<const CniNetwork>>* places) {
+  for (size_t i = 0; i < places->size(); ++i) {
+    const std::string& wanted = i == 0 ? default_network : additional[i - 1];
+    // The first file is nobody's default that is asked for by name.
+    const bool fits = wanted.empty() ? std::find(additional.begin(), additional.end(),
+                                                 network->name) == additional.end()
+                                     : network->name == wanted;
+    if (fits && (*places)[i] == nullptr) {
+      (*places)[i] = network;
+    }
+  }
+}
+
 }  // namespace
 
 absl::Status CheckPluginType(std::string_view type) {
@@ -209,31 +242,45 @@ base::Json CniListJson(const CniNetwork& network) {
   for (const CniPluginConfig& plugin : network.plugins) {
     plugins.push_back(plugin.config);
   }
-  return {
+  base::Json list = {
       {"cniVersion", network.cni_version}, {"name", network.name}, {"plugins", std::move(plugins)}};
+  if (network.disable_gc) {
+    list["disableGC"] = true;
+  }
+  return list;
 }
 
-CniConfigDirectory::CniConfigDirectory(std::string directory, std::string default_network)
+CniConfigDirectory::CniConfigDirectory(std::string directory, std::string default_network,
+                                       std::vector<std::string> additional)
     : directory_(std::move(directory)),
       default_network_(std::move(default_network)),
-      network_(absl::FailedPreconditionError("nothing read yet")) {}
+      additional_(std::move(additional)),
+      networks_(absl::FailedPreconditionError("nothing read yet")) {}
 
-absl::StatusOr<std::shared_ptr<const CniNetwork>> CniConfigDirectory::Network() {
+absl::StatusOr<std::shared_ptr<const CniNetworks>> CniConfigDirectory::Networks() {
   Snapshot before = TakeSnapshot();
+  Files good;
   {
     base::MutexLock lock(&mutex_);
     if (!snapshot_.empty() && snapshot_ == before.text) {
-      return network_;
+      return networks_;
     }
+    good = good_;
   }
   const absl::Time read_at = absl::Now();
-  absl::StatusOr<std::shared_ptr<const CniNetwork>> network = Load();
+  absl::StatusOr<std::shared_ptr<const CniNetworks>> networks = Load(&good);
+  const std::string complaint = networks.ok() ? (*networks)->complaint : "";
   base::MutexLock lock(&mutex_);
-  network_ = network;
+  networks_ = networks;
+  good_ = std::move(good);
+  if (complaint != complaint_ && !complaint.empty()) {
+    base::LogWarning("CNI configuration: ", complaint);
+  }
+  complaint_ = complaint;
   // What was read may be kept if nothing that changes now could look the same later.
   const bool settled = before.newest_change < read_at - kTimestampDoubt;
   snapshot_ = settled ? std::move(before.text) : std::string();
-  return network;
+  return networks;
 }
 
 CniConfigDirectory::Snapshot CniConfigDirectory::TakeSnapshot() const {
@@ -270,33 +317,56 @@ CniConfigDirectory::Snapshot CniConfigDirectory::TakeSnapshot() const {
   return snapshot;
 }
 
-absl::StatusOr<std::shared_ptr<const CniNetwork>> CniConfigDirectory::Load() const {
+absl::StatusOr<std::shared_ptr<const CniNetworks>> CniConfigDirectory::Load(Files* good) const {
   const absl::StatusOr<std::vector<std::string>> names = base::ListDirectory(directory_);
   if (!names.ok() && !absl::IsNotFound(names.status())) {
     return absl::FailedPreconditionError(
         base::StrCat("CNI configuration: ", base::ToStd(names.status().message())));
   }
+  auto found = std::make_shared<CniNetworks>();
+  found->networks.resize(1 + additional_.size());
+  const Files before = std::exchange(*good, Files());
   std::string reasons;
   bool any = false;
-  for (size_t i = 0; names.ok() && i < names->size() && i < kMaxFiles; ++i) {
+  const auto first_missing = [&found] {
+    return std::find(found->networks.begin(), found->networks.end(), nullptr);
+  };
+  for (size_t i = 0;
+       names.ok() && i < names->size() && i < kMaxFiles && first_missing() != found->networks.end();
+       ++i) {
     const std::string& name = (*names)[i];
     if (!IsConfigName(name) || !IsFile(base::StrCat(directory_, "/", name))) {
       continue;
     }
     any = true;
-    absl::StatusOr<CniNetwork> network = LoadFile(directory_, name);
-    if (!network.ok()) {
-      reasons += base::StrCat(reasons.empty() ? ": " : "; ", name, ": ",
-                              base::ToStd(network.status().message()));
-    } else if (default_network_.empty() || network->name == default_network_) {
-      return std::make_shared<const CniNetwork>(*std::move(network));
+    const absl::StatusOr<CniNetwork> read = LoadFile(directory_, name);
+    std::shared_ptr<const CniNetwork> network;
+    if (read.ok()) {
+      network = std::make_shared<const CniNetwork>(*read);
+    } else {
+      const auto earlier = before.find(name);
+      network = earlier == before.end() ? nullptr : earlier->second;
+      reasons += base::StrCat(reasons.empty() ? "" : "; ", name, ": ",
+                              base::ToStd(read.status().message()),
+                              network == nullptr ? "" : " (what it said before holds)");
+    }
+    if (network != nullptr) {
+      good->emplace(name, network);
+      Choose(default_network_, additional_, network, &found->networks);
     }
   }
-  const std::string what = !any ? "no CNI configuration"
-                           : default_network_.empty()
-                               ? "no valid CNI configuration"
-                               : base::StrCat("no CNI network ", default_network_);
-  return absl::FailedPreconditionError(base::StrCat(what, " in ", directory_, reasons));
+  const auto missing = first_missing();
+  if (missing == found->networks.end()) {
+    found->complaint = std::move(reasons);
+    return found;
+  }
+  const auto position = static_cast<size_t>(missing - found->networks.begin());
+  const std::string& wanted = position == 0 ? default_network_ : additional_[position - 1];
+  const std::string what = !any             ? "no CNI configuration"
+                           : wanted.empty() ? "no valid CNI configuration"
+                                            : base::StrCat("no CNI network ", wanted);
+  return absl::FailedPreconditionError(
+      base::StrCat(what, " in ", directory_, reasons.empty() ? "" : ": ", reasons));
 }
 
 }  // namespace network

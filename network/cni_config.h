@@ -2,6 +2,7 @@
 // section 1).
 #pragma once
 
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -28,6 +29,17 @@ struct CniNetwork {
   std::string name;
   std::string cni_version;  // The highest that file and we both know.
   std::vector<CniPluginConfig> plugins;
+  // Other software uses the network, too: what we do not know may not be collected.
+  bool disable_gc = false;
+
+  // Whether plugins of this network know STATUS and GC.
+  bool HasStatusAndGc() const { return cni_version == "1.1.0"; }
+};
+
+// What pods are attached to.
+struct CniNetworks {
+  std::vector<std::shared_ptr<const CniNetwork>> networks;  // Never empty; the default one first.
+  std::string complaint;  // The files that are passed over because they are broken; mostly empty.
 };
 
 // A configuration list (.conflist) with its plugins in it. INVALID_ARGUMENT with the reason for
@@ -45,14 +57,19 @@ base::Json CniListJson(const CniNetwork& network);
 absl::Status CheckPluginType(std::string_view type);
 
 // A directory of configuration files, watched by looking: every use stats the files and reads them
-// again when something changed, so a change takes effect at once. Thread-safe.
+// again when something changed, so a change takes effect at once. A file that becomes invalid is no
+// change: what it said before holds until it is valid again or gone, so that a file that is just
+// being written does not send pods to another network. Thread-safe.
 class CniConfigDirectory {
  public:
   // `default_network` names the network to use; empty: the first, by file name, that is valid.
-  CniConfigDirectory(std::string directory, std::string default_network);
+  // `additional` names further networks.
+  CniConfigDirectory(std::string directory, std::string default_network,
+                     std::vector<std::string> additional = {});
 
-  // The network that pods get now. FAILED_PRECONDITION with a readable reason when there is none.
-  absl::StatusOr<std::shared_ptr<const CniNetwork>> Network();
+  // The networks that pods get now: the default one, then the additional ones in their order.
+  // FAILED_PRECONDITION with a readable reason when one of them is missing.
+  absl::StatusOr<std::shared_ptr<const CniNetworks>> Networks();
 
  private:
   // Everything stat(2) tells that changes with the content of the files.
@@ -60,15 +77,21 @@ class CniConfigDirectory {
     std::string text;
     absl::Time newest_change;
   };
+  using Files = std::map<std::string, std::shared_ptr<const CniNetwork>>;  // By file name.
   Snapshot TakeSnapshot() const;
-  absl::StatusOr<std::shared_ptr<const CniNetwork>> Load() const;
+  // Reads the files in order until everything is found. `good` has what they said before and gets
+  // what they say now.
+  absl::StatusOr<std::shared_ptr<const CniNetworks>> Load(Files* good) const;
 
   const std::string directory_;
   const std::string default_network_;
+  const std::vector<std::string> additional_;
 
   base::Mutex mutex_;
   std::string snapshot_ ABSL_GUARDED_BY(mutex_);  // Empty: nothing read that may be kept.
-  absl::StatusOr<std::shared_ptr<const CniNetwork>> network_ ABSL_GUARDED_BY(mutex_);
+  absl::StatusOr<std::shared_ptr<const CniNetworks>> networks_ ABSL_GUARDED_BY(mutex_);
+  Files good_ ABSL_GUARDED_BY(mutex_);
+  std::string complaint_ ABSL_GUARDED_BY(mutex_);  // The last that was logged.
 };
 
 }  // namespace network

@@ -42,6 +42,25 @@ TEST(CniListTest, HighestKnownVersionIsUsed) {
             "1.1.0");
 }
 
+TEST(CniListTest, FlagsMayBeBooleansOrWords) {
+  const auto flag = [](const std::string& member) {
+    return ParseCniList(base::StrCat(R"({"cniVersion":"1.1.0","name":"pods",)", member,
+                                     R"(,"plugins":[{"type":"bridge"}]})"));
+  };
+  EXPECT_TRUE(flag(R"("disableGC":true)")->disable_gc);
+  EXPECT_TRUE(flag(R"("disableGC":"True")")->disable_gc);
+  EXPECT_FALSE(flag(R"("disableGC":"false")")->disable_gc);
+  EXPECT_TRUE(ParseCniListObject(CniListJson(*flag(R"("disableGC":true)")))->disable_gc);
+  EXPECT_TRUE(flag(R"("disableCheck":"true")").ok());
+  for (const char* key : {"disableGC", "disableCheck", "loadOnlyInlinedPlugins"}) {
+    for (const char* value : {"1", "\"yes\"", "[]"}) {
+      const auto network = flag(base::StrCat("\"", key, "\":", value));
+      EXPECT_TRUE(absl::IsInvalidArgument(network.status())) << key << value;
+      EXPECT_THAT(Message(network.status()), HasSubstr(key));
+    }
+  }
+}
+
 TEST(CniListTest, ListSurvivesItsOwnJson) {
   const auto network = ParseCniList(List("pods"));
   ASSERT_TRUE(network.ok());
@@ -99,12 +118,16 @@ class CniConfigDirectoryTest : public testing::Test {
  protected:
   // The name of the network in use, or the reason why there is none.
   static std::string Use(CniConfigDirectory* directory) {
-    const auto network = directory->Network();
-    if (!network.ok()) {
-      EXPECT_TRUE(absl::IsFailedPrecondition(network.status()));
-      return Message(network.status());
+    const auto networks = directory->Networks();
+    if (!networks.ok()) {
+      EXPECT_TRUE(absl::IsFailedPrecondition(networks.status()));
+      return Message(networks.status());
     }
-    return (*network)->name;
+    return (*networks)->networks.front()->name;
+  }
+  std::string Complaint() {
+    const auto networks = directory_.Networks();
+    return networks.ok() ? (*networks)->complaint : Message(networks.status());
   }
   std::string Use() { return Use(&directory_); }
 
@@ -164,16 +187,58 @@ TEST_F(CniConfigDirectoryTest, ChangesTakeEffectAtOnce) {
   EXPECT_THAT(Use(), HasSubstr("no CNI configuration"));
 }
 
+TEST_F(CniConfigDirectoryTest, FileThatBecomesBrokenKeepsWhatItSaidAndIsNamed) {
+  WriteTestFile(dir_ / "10.conflist", List("mesh"));
+  WriteTestFile(dir_ / "20.conflist", List("bridge"));
+  EXPECT_EQ(Use(), "mesh");
+  EXPECT_EQ(Complaint(), "");
+  WriteTestFile(dir_ / "10.conflist", "{half");
+  EXPECT_EQ(Use(), "mesh");
+  EXPECT_THAT(Complaint(), HasSubstr("10.conflist: "));
+  EXPECT_THAT(Complaint(), HasSubstr("(what it said before holds)"));
+  WriteTestFile(dir_ / "10.conflist", List("mesh2"));
+  EXPECT_EQ(Use(), "mesh2");
+  EXPECT_EQ(Complaint(), "");
+  WriteTestFile(dir_ / "10.conflist", "{half");
+  ASSERT_EQ(unlink((dir_ / "10.conflist").c_str()), 0);
+  EXPECT_EQ(Use(), "bridge");
+  // What it said before it went is forgotten.
+  WriteTestFile(dir_ / "10.conflist", "{half");
+  EXPECT_EQ(Use(), "bridge");
+  EXPECT_THAT(Complaint(), HasSubstr("10.conflist: "));
+}
+
+TEST_F(CniConfigDirectoryTest, AdditionalNetworksComeInTheirOrderAfterTheDefault) {
+  WriteTestFile(dir_ / "10.conflist", List("storage"));
+  WriteTestFile(dir_ / "20.conflist", List("pods"));
+  WriteTestFile(dir_ / "30.conflist", List("backup"));
+  CniConfigDirectory directory(dir_.path(), "", {"backup", "storage"});
+  const auto networks = directory.Networks();
+  ASSERT_TRUE(networks.ok()) << networks.status();
+  std::vector<std::string> names;
+  for (const auto& network : (*networks)->networks) {
+    names.push_back(network->name);
+  }
+  // The first file is nobody's default once it is asked for as an additional one.
+  EXPECT_THAT(names, ElementsAre("pods", "backup", "storage"));
+}
+
+TEST_F(CniConfigDirectoryTest, MissingAdditionalNetworkIsNamed) {
+  WriteTestFile(dir_ / "10.conflist", List("pods"));
+  CniConfigDirectory directory(dir_.path(), "", {"storage"});
+  EXPECT_EQ(Use(&directory), "no CNI network storage in " + dir_.path());
+}
+
 TEST_F(CniConfigDirectoryTest, UnchangedFilesAreNotReadAgain) {
   WriteTestFile(dir_ / "10.conflist", List("aaaa"));
   // Change times cannot be set back: wait until they are old enough to be trusted.
-  std::shared_ptr<const CniNetwork> first;
+  std::shared_ptr<const CniNetworks> first;
   EXPECT_TRUE(Eventually([&] {
-    first = *directory_.Network();
-    return *directory_.Network() == first;
+    first = *directory_.Networks();
+    return *directory_.Networks() == first;
   }));
   Age(dir_ / "10.conflist");
-  EXPECT_NE(*directory_.Network(), first);
+  EXPECT_NE(*directory_.Networks(), first);
 }
 
 TEST_F(CniConfigDirectoryTest, PluginsOfTheListsFolderAreAdded) {
@@ -181,10 +246,10 @@ TEST_F(CniConfigDirectoryTest, PluginsOfTheListsFolderAreAdded) {
   WriteTestFile(dir_ / "pods/20-b.conf", R"({"type":"tuning"})");
   WriteTestFile(dir_ / "pods/10-a.conf", R"({"type":"portmap"})");
   WriteTestFile(dir_ / "pods/ignored.txt", R"({"type":"nothing"})");
-  const auto network = directory_.Network();
-  ASSERT_TRUE(network.ok()) << network.status();
+  const auto networks = directory_.Networks();
+  ASSERT_TRUE(networks.ok()) << networks.status();
   std::vector<std::string> types;
-  for (const CniPluginConfig& plugin : (*network)->plugins) {
+  for (const CniPluginConfig& plugin : (*networks)->networks.front()->plugins) {
     types.push_back(plugin.type);
   }
   EXPECT_THAT(types, ElementsAre("bridge", "portmap", "tuning"));
@@ -195,7 +260,7 @@ TEST_F(CniConfigDirectoryTest, FolderIsIgnoredWhenTheListSaysSo) {
                 R"({"cniVersion":"1.1.0","name":"pods","loadOnlyInlinedPlugins":true,
                     "plugins":[{"type":"bridge"}]})");
   WriteTestFile(dir_ / "pods/10-a.conf", R"({"type":"portmap"})");
-  EXPECT_EQ((*directory_.Network())->plugins.size(), 1u);
+  EXPECT_EQ((*directory_.Networks())->networks.front()->plugins.size(), 1u);
 }
 
 }  // namespace

@@ -31,7 +31,8 @@ void FuzzNetwork(const absl::StatusOr<network::CniNetwork>& network) {
     Check(plan->network.plugins[i].type.find('/') == std::string::npos);
     Check(network::PluginInput(*plan, i, base::Json())["name"] == network->name);
   }
-  Check(network::ParsePlan(network::SerialisePlan(*plan)).ok());
+  Check(network::ParsePlans(network::SerialisePlans({*plan})).ok());
+  Check(network::ParsePlans(network::SerialisePlans({*plan, *plan})).ok());
 }
 
 void FuzzResult(std::string_view text) {
@@ -51,8 +52,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   FuzzNetwork(network::ParseCniList(text));
   FuzzNetwork(network::ParseCniSinglePlugin(text));
   FuzzResult(text);
-  const auto plan = network::ParsePlan(text);
-  Check(!plan.ok() || network::ParsePlan(network::SerialisePlan(*plan)).ok());
+  const auto plans = network::ParsePlans(text);
+  if (plans.ok()) {
+    Check(network::ParsePlans(network::SerialisePlans(*plans)).ok());
+    Check(network::ParseResults(text, *plans).size() == plans->size());
+  }
   const auto bandwidth = network::ParseBandwidth(text);
   Check(!bandwidth.ok() || (*bandwidth >= 1000 && *bandwidth <= 1'000'000'000'000'000));
   const auto sysctl = network::SysctlPath(text);

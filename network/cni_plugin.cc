@@ -91,7 +91,17 @@ CniError ErrorOf(const base::CommandResult& result) {
 }  // namespace
 
 std::string_view CniCommandName(CniCommand command) {
-  return command == CniCommand::kAdd ? "ADD" : "DEL";
+  switch (command) {
+    case CniCommand::kAdd:
+      return "ADD";
+    case CniCommand::kDel:
+      return "DEL";
+    case CniCommand::kStatus:
+      return "STATUS";
+    case CniCommand::kGc:
+      return "GC";
+  }
+  return "";
 }
 
 absl::StatusOr<std::string> CniPlugins::Find(std::string_view type) const {
@@ -140,12 +150,14 @@ base::Command CniPlugins::MakeCommand(CniCommand command, std::string path,
   base::Command line;
   line.argv = {std::move(path)};
   line.env = {base::StrCat("CNI_COMMAND=", CniCommandName(command)),
-              base::StrCat("CNI_CONTAINERID=", parameters.container_id),
-              base::StrCat("CNI_NETNS=", parameters.netns),
-              base::StrCat("CNI_IFNAME=", parameters.ifname),
-              base::StrCat("CNI_ARGS=", parameters.args),
               base::StrCat("CNI_PATH=", absl::StrJoin(directories_, ":")),
               base::StrCat("PATH=", own_path != nullptr ? own_path : kDefaultPath)};
+  if (command == CniCommand::kAdd || command == CniCommand::kDel) {
+    line.env.push_back(base::StrCat("CNI_CONTAINERID=", parameters.container_id));
+    line.env.push_back(base::StrCat("CNI_NETNS=", parameters.netns));
+    line.env.push_back(base::StrCat("CNI_IFNAME=", parameters.ifname));
+    line.env.push_back(base::StrCat("CNI_ARGS=", parameters.args));
+  }
   line.directory = "/";
   return launcher_.Wrap(std::move(line));
 }

@@ -16,9 +16,10 @@
 
 namespace network {
 
-enum class CniCommand { kAdd, kDel };
+enum class CniCommand { kAdd, kDel, kStatus, kGc };
 
-// The parameters of an execution that are the same for every plugin of a network.
+// The parameters of an ADD or DEL that are the same for every plugin of a network; the other
+// commands have none.
 struct CniParameters {
   std::string container_id;
   std::string netns;  // Empty for a DEL after the namespace went.
@@ -57,7 +58,7 @@ class CniPlugins {
   const base::Launcher& launcher_;
 };
 
-// "ADD" or "DEL".
+// "ADD", "DEL", "STATUS", "GC".
 std::string_view CniCommandName(CniCommand command);
 
 }  // namespace network

@@ -56,9 +56,13 @@ absl::StatusOr<std::set<int64_t>> PodInterfaces(const base::Json& result, std::s
 absl::StatusOr<base::Json> ParseCniResult(std::string_view text, std::string_view cni_version) {
   absl::StatusOr<base::Json> result = base::ParseJson(text);
   RETURN_IF_ERROR(base::Annotate(result.status(), "result"));
-  ASSIGN_OR_RETURN(const std::string version, base::JsonString(*result, "cniVersion"));
+  return CheckCniResult(*std::move(result), cni_version);
+}
+
+absl::StatusOr<base::Json> CheckCniResult(base::Json result, std::string_view cni_version) {
+  ASSIGN_OR_RETURN(const std::string version, base::JsonString(result, "cniVersion"));
   if (version.empty()) {
-    (*result)["cniVersion"] = std::string(cni_version);
+    result["cniVersion"] = std::string(cni_version);
   }
   return result;
 }

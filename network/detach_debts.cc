@@ -12,43 +12,64 @@ namespace network {
 namespace {
 // A hanging plugin must not keep the debts of other pods waiting.
 constexpr int kMaxRunners = 4;
+// A debt that was tried so recently is not tried again because others succeed.
+constexpr absl::Duration kCalm = absl::Seconds(30);
 }  // namespace
 
 struct DetachDebts::Entry {
   Debt debt;
-  std::string plan;
-  std::string result;
-  std::string netns_path;
-  std::function<void()> done;
+  Claim claim;
   absl::Duration pause;  // Before the attempt after the next.
+  absl::Time last_attempt = absl::InfinitePast();
   bool running = false;
 };
 
 DetachDebts::DetachDebts(PodNetwork& network, Backoff backoff)
-    : network_(network), backoff_(backoff), lane_("detach-debts", kMaxRunners, kMaxRunners) {}
-
-DetachDebts::~DetachDebts() {
-  stop_->Cancel();
-  base::MutexLock lock(&mutex_);
-  stopping_ = true;
-  changed_.NotifyAll();
+    : network_(network), backoff_(backoff) {
+  lane_.emplace("detach-debts", kMaxRunners, kMaxRunners);
 }
 
-void DetachDebts::Add(const base::PodId& pod, std::string plan, std::string result,
-                      std::string netns_path, std::function<void()> done, std::string cause) {
-  auto entry = std::make_shared<Entry>(Entry{.debt = {.pod = pod,
-                                                      .attempts = 0,
-                                                      .last_error = std::move(cause),
-                                                      .next_attempt = absl::Now() + backoff_.first},
-                                             .plan = std::move(plan),
-                                             .result = std::move(result),
-                                             .netns_path = std::move(netns_path),
-                                             .done = std::move(done),
+DetachDebts::~DetachDebts() { Stop(); }
+
+void DetachDebts::Stop() {
+  stop_->Cancel();
+  {
+    base::MutexLock lock(&mutex_);
+    stopping_ = true;
+    changed_.NotifyAll();
+  }
+  lane_.reset();
+}
+
+void DetachDebts::Add(Claim claim) {
+  const base::PodId pod = claim.pod;
+  const absl::Time now = absl::Now();
+  Debt debt{.pod = pod,
+            .attempts = 0,
+            .since = now,
+            .last_error = claim.cause,
+            .next_attempt = claim.first == FirstTry::kNow ? now : now + backoff_.first};
+  auto entry = std::make_shared<Entry>(Entry{.debt = std::move(debt),
+                                             .claim = std::move(claim),
                                              .pause = backoff_.first * 2,
                                              .running = false});
   base::MutexLock lock(&mutex_);
   if (debts_.try_emplace(pod, std::move(entry)).second) {
     StartRunner();
+    changed_.NotifyAll();
+  }
+}
+
+void DetachDebts::Hurry() {
+  base::MutexLock lock(&mutex_);
+  HurryLocked();
+}
+
+void DetachDebts::HurryLocked() {
+  const std::shared_ptr<Entry> next = NextDue();
+  const absl::Time now = absl::Now();
+  if (next != nullptr && next->debt.next_attempt > now && next->last_attempt < now - kCalm) {
+    next->debt.next_attempt = now;
     changed_.NotifyAll();
   }
 }
@@ -69,11 +90,21 @@ std::vector<DetachDebts::Debt> DetachDebts::List() const {
   return list;
 }
 
+size_t DetachDebts::Count() const {
+  base::MutexLock lock(&mutex_);
+  return debts_.size();
+}
+
+bool DetachDebts::Has(const base::PodId& pod) const {
+  base::MutexLock lock(&mutex_);
+  return debts_.count(pod) != 0;
+}
+
 void DetachDebts::StartRunner() {
-  if (runners_ >= kMaxRunners || static_cast<size_t>(runners_) >= debts_.size()) {
+  if (stopping_ || runners_ >= kMaxRunners || static_cast<size_t>(runners_) >= debts_.size()) {
     return;
   }
-  const absl::Status posted = lane_.Post([this] { Run(); });
+  const absl::Status posted = lane_->Post([this] { Run(); });
   if (posted.ok()) {
     ++runners_;
   } else if (runners_ == 0) {
@@ -111,32 +142,36 @@ std::shared_ptr<DetachDebts::Entry> DetachDebts::NextDue() {
 void DetachDebts::Attempt(const std::shared_ptr<Entry>& entry) {
   entry->running = true;
   mutex_.Unlock();
+  const Claim& claim = entry->claim;
   const absl::Status detached = network_.Detach(base::Context(absl::InfiniteFuture(), stop_),
-                                                entry->plan, entry->result, entry->netns_path);
+                                                claim.plan, claim.result, claim.netns_path);
   mutex_.Lock();
-  entry->running = false;
+  entry->last_attempt = absl::Now();
   const auto found = debts_.find(entry->debt.pod);
   const bool owed = found != debts_.end() && found->second == entry;
   if (!owed || stopping_) {
     return;
   }
-  ++entry->debt.attempts;
-  if (!detached.ok()) {
+  const int attempts = ++entry->debt.attempts;
+  if (detached.ok()) {
+    debts_.erase(found);
+    base::LogInfo("pod ", entry->debt.pod.str(), ": network detached in attempt ", attempts);
+    HurryLocked();
+  } else {
     entry->debt.last_error = base::ToStd(detached.message());
-    entry->debt.next_attempt = absl::Now() + std::min(entry->pause, backoff_.longest);
+    entry->debt.next_attempt = entry->last_attempt + std::min(entry->pause, backoff_.longest);
     entry->pause = std::min(entry->pause * 2, backoff_.longest);
-    base::LogDebug("pod ", entry->debt.pod.str(), ": detach, attempt ", entry->debt.attempts, ": ",
+    base::LogDebug("pod ", entry->debt.pod.str(), ": detach, attempt ", attempts, ": ",
                    entry->debt.last_error);
-    return;
   }
-  debts_.erase(found);
-  base::LogInfo("pod ", entry->debt.pod.str(), ": network detached in attempt ",
-                entry->debt.attempts);
-  if (entry->done) {
-    mutex_.Unlock();
-    entry->done();
-    mutex_.Lock();
+  mutex_.Unlock();
+  if (detached.ok() && claim.done) {
+    claim.done();
+  } else if (!detached.ok() && claim.failed) {
+    claim.failed(attempts);
   }
+  mutex_.Lock();
+  entry->running = false;
 }
 
 }  // namespace network

@@ -34,7 +34,12 @@ class DetachDebtsTest : public testing::Test {
   }
   std::string Plan(const base::PodId& pod) { return *network_.Prepare(PodAttachment{.pod = pod}); }
   void Add(const base::PodId& pod) {
-    debts_->Add(pod, Plan(pod), "", "", [this] { ++done_; });
+    debts_->Add({.pod = pod,
+                 .plan = Plan(pod),
+                 .result = "",
+                 .netns_path = "",
+                 .done = [this] { ++done_; },
+                 .failed = [this](int attempts) { failed_ = attempts; }});
   }
   size_t Attempts() const { return ReadLines(dir_ / "log").size(); }
 
@@ -43,6 +48,7 @@ class DetachDebtsTest : public testing::Test {
   PodNetwork network_{NetworkConfig{.conf_dir = dir_ / "conf", .plugin_dirs = {dir_ / "bin"}},
                       launcher_};
   std::atomic<int> done_ = 0;
+  std::atomic<int> failed_ = 0;
   std::unique_ptr<DetachDebts> debts_;
   const base::PodId pod_ = base::PodId::Random();
 };
@@ -51,9 +57,42 @@ TEST_F(DetachDebtsTest, FailedDetachIsTriedUntilItSucceeds) {
   Add(pod_);
   ASSERT_TRUE(Eventually([&] { return Attempts() >= 3; }));
   EXPECT_EQ(done_, 0);
+  EXPECT_TRUE(Eventually([&] { return failed_ >= 3; }));
+  EXPECT_EQ(debts_->Count(), 1u);
+  EXPECT_TRUE(debts_->Has(pod_));
   WriteTestFile(dir_ / "works", "");
   EXPECT_TRUE(Eventually([&] { return done_ == 1; }));
   EXPECT_THAT(debts_->List(), IsEmpty());
+  EXPECT_FALSE(debts_->Has(pod_));
+}
+
+TEST_F(DetachDebtsTest, FirstTryMayBeAtOnceAndSuccessesCallTheOthers) {
+  debts_ = std::make_unique<DetachDebts>(
+      network_, DetachDebts::Backoff{.first = absl::Hours(1), .longest = absl::Hours(1)});
+  WriteTestFile(dir_ / "works", "");
+  Add(pod_);
+  Add(base::PodId::Random());
+  EXPECT_EQ(Attempts(), 0u);
+  const base::PodId other = base::PodId::Random();
+  debts_->Add({.pod = other,
+               .plan = Plan(other),
+               .result = "",
+               .netns_path = "",
+               .done = [this] { ++done_; },
+               .first = DetachDebts::FirstTry::kNow});
+  EXPECT_TRUE(Eventually([&] { return done_ == 3; }));
+  EXPECT_EQ(Attempts(), 3u);
+}
+
+TEST_F(DetachDebtsTest, HurryDoesNotRepeatWhatFailedJustNow) {
+  debts_ = std::make_unique<DetachDebts>(
+      network_, DetachDebts::Backoff{.first = absl::Hours(1), .longest = absl::Hours(1)});
+  Add(pod_);
+  debts_->Hurry();
+  EXPECT_TRUE(Eventually([&] { return failed_ == 1; }));
+  debts_->Hurry();
+  EXPECT_GT(debts_->List()[0].next_attempt, absl::Now() + absl::Minutes(30));
+  EXPECT_EQ(Attempts(), 1u);
 }
 
 TEST_F(DetachDebtsTest, ListTellsAttemptsErrorAndNextTime) {

@@ -8,12 +8,14 @@
 #include "absl/strings/ascii.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "network/cni_result.h"
 
 namespace network {
 namespace {
 
-constexpr int kPlanVersion = 1;
-constexpr char kInterfaceName[] = "eth0";
+constexpr int kPlanVersion = 1;     // A plan of one network.
+constexpr int kSeveralVersion = 2;  // A list of such plans.
+constexpr char kInterfacePrefix[] = "eth";
 constexpr char kIngressAnnotation[] = "kubernetes.io/ingress-bandwidth";
 constexpr char kEgressAnnotation[] = "kubernetes.io/egress-bandwidth";
 constexpr int kMaxDigits = 18;  // Of a quantity; they fit into 60 bits.
@@ -94,8 +96,30 @@ base::Json Dns(const PodAttachment& pod) {
   return dns;
 }
 
+// The names by which the pod may be known besides its own.
+base::Json Aliases(const PodAttachment& pod) {
+  base::Json aliases = base::Json::array();
+  for (const std::string& name : {pod.pod_name, pod.hostname}) {
+    if (!name.empty() && std::find(aliases.begin(), aliases.end(), name) == aliases.end()) {
+      aliases.push_back(name);
+    }
+  }
+  return aliases;
+}
+
+base::Json IpRanges(const PodAttachment& pod) {
+  base::Json sets = base::Json::array();
+  for (const std::string& subnet : pod.node_ranges) {
+    base::Json range = base::Json::object();
+    range["subnet"] = subnet;
+    sets.push_back(base::Json::array());
+    sets.back().push_back(std::move(range));
+  }
+  return sets;
+}
+
 // All runtime arguments we have for `pod`; empty ones mean there are none.
-absl::StatusOr<base::Json> CapabilityArgs(const PodAttachment& pod) {
+absl::StatusOr<base::Json> CapabilityArgs(const PodAttachment& pod, size_t position) {
   base::Json bandwidth = base::Json::object();
   RETURN_IF_ERROR(AddBandwidth(pod, kIngressAnnotation, "ingress", &bandwidth));
   RETURN_IF_ERROR(AddBandwidth(pod, kEgressAnnotation, "egress", &bandwidth));
@@ -103,9 +127,15 @@ absl::StatusOr<base::Json> CapabilityArgs(const PodAttachment& pod) {
   base::Json args = {{"portMappings", std::move(port_mappings)},
                      {"bandwidth", std::move(bandwidth)},
                      {"dns", Dns(pod)},
+                     {"aliases", Aliases(pod)},
+                     {"ipRanges", IpRanges(pod)},
                      {"io.kubernetes.cri.pod-annotations", pod.annotations}};
   if (!pod.cgroup_path.empty()) {
     args["cgroupPath"] = pod.cgroup_path;
+  }
+  if (position > 0) {
+    args.erase("portMappings");
+    args.erase("ipRanges");
   }
   return args;
 }
@@ -190,6 +220,34 @@ int64_t RoundUp(const Quantity& quantity) {
   return static_cast<int64_t>(std::min<Wide>(value, Wide{kMaxBandwidth} + 1));
 }
 
+base::Json PlanJson(const NetworkPlan& plan) {
+  return {{"version", kPlanVersion},
+          {"containerId", plan.parameters.container_id},
+          {"netns", plan.parameters.netns},
+          {"ifName", plan.parameters.ifname},
+          {"cniArgs", plan.parameters.args},
+          {"capabilityArgs", plan.capability_args},
+          {"network", CniListJson(plan.network)}};
+}
+
+absl::StatusOr<NetworkPlan> PlanOf(const base::Json& object) {
+  ASSIGN_OR_RETURN(const int64_t version, base::JsonInt(object, "version"));
+  if (version != kPlanVersion) {
+    return absl::InvalidArgumentError(base::StrCat("unknown version ", version));
+  }
+  NetworkPlan plan;
+  ASSIGN_OR_RETURN(plan.parameters.container_id, base::JsonString(object, "containerId"));
+  ASSIGN_OR_RETURN(plan.parameters.netns, base::JsonString(object, "netns"));
+  ASSIGN_OR_RETURN(plan.parameters.ifname, base::JsonString(object, "ifName"));
+  ASSIGN_OR_RETURN(plan.parameters.args, base::JsonString(object, "cniArgs"));
+  plan.capability_args = base::JsonMember(object, "capabilityArgs");
+  if (plan.parameters.container_id.empty() || !plan.capability_args.is_object()) {
+    return absl::InvalidArgumentError("no container id or no arguments");
+  }
+  ASSIGN_OR_RETURN(plan.network, ParseCniListObject(base::JsonMember(object, "network")));
+  return plan;
+}
+
 }  // namespace
 
 absl::StatusOr<int64_t> ParseBandwidth(std::string_view quantity) {
@@ -206,13 +264,14 @@ absl::StatusOr<int64_t> ParseBandwidth(std::string_view quantity) {
   return value;
 }
 
-absl::StatusOr<NetworkPlan> MakePlan(const PodAttachment& pod, const CniNetwork& network) {
+absl::StatusOr<NetworkPlan> MakePlan(const PodAttachment& pod, const CniNetwork& network,
+                                     size_t position) {
   NetworkPlan plan;
   plan.parameters.container_id = pod.pod.str();
   plan.parameters.netns = pod.netns_path;
-  plan.parameters.ifname = kInterfaceName;
+  plan.parameters.ifname = base::StrCat(kInterfacePrefix, position);
   ASSIGN_OR_RETURN(plan.parameters.args, CniArgs(pod));
-  ASSIGN_OR_RETURN(const base::Json args, CapabilityArgs(pod));
+  ASSIGN_OR_RETURN(const base::Json args, CapabilityArgs(pod, position));
   plan.capability_args = base::Json::object();
   for (const CniPluginConfig& plugin : network.plugins) {
     for (const std::string& capability : plugin.capabilities) {
@@ -226,48 +285,88 @@ absl::StatusOr<NetworkPlan> MakePlan(const PodAttachment& pod, const CniNetwork&
   return plan;
 }
 
-std::string SerialisePlan(const NetworkPlan& plan) {
-  return base::DumpJson(base::Json{{"version", kPlanVersion},
-                                   {"containerId", plan.parameters.container_id},
-                                   {"netns", plan.parameters.netns},
-                                   {"ifName", plan.parameters.ifname},
-                                   {"cniArgs", plan.parameters.args},
-                                   {"capabilityArgs", plan.capability_args},
-                                   {"network", CniListJson(plan.network)}});
+std::string SerialisePlans(const std::vector<NetworkPlan>& plans) {
+  if (plans.size() == 1) {
+    return base::DumpJson(PlanJson(plans[0]));
+  }
+  base::Json list = base::Json::array();
+  for (const NetworkPlan& plan : plans) {
+    list.push_back(PlanJson(plan));
+  }
+  return base::DumpJson(base::Json{{"version", kSeveralVersion}, {"plans", std::move(list)}});
 }
 
-absl::StatusOr<NetworkPlan> ParsePlan(std::string_view bytes) {
+absl::StatusOr<std::vector<NetworkPlan>> ParsePlans(std::string_view bytes) {
   const absl::StatusOr<base::Json> object = base::ParseJson(bytes);
   RETURN_IF_ERROR(base::Annotate(object.status(), "network plan"));
   ASSIGN_OR_RETURN(const int64_t version, base::JsonInt(*object, "version"));
-  if (version != kPlanVersion) {
-    return absl::InvalidArgumentError(base::StrCat("network plan of unknown version ", version));
+  const base::Json one = base::Json::array({*object});
+  const base::Json& list = version == kSeveralVersion ? base::JsonMember(*object, "plans") : one;
+  if (!list.is_array() || list.empty()) {
+    return absl::InvalidArgumentError("network plan without networks");
   }
-  NetworkPlan plan;
-  ASSIGN_OR_RETURN(plan.parameters.container_id, base::JsonString(*object, "containerId"));
-  ASSIGN_OR_RETURN(plan.parameters.netns, base::JsonString(*object, "netns"));
-  ASSIGN_OR_RETURN(plan.parameters.ifname, base::JsonString(*object, "ifName"));
-  ASSIGN_OR_RETURN(plan.parameters.args, base::JsonString(*object, "cniArgs"));
-  plan.capability_args = base::JsonMember(*object, "capabilityArgs");
-  if (plan.parameters.container_id.empty() || !plan.capability_args.is_object()) {
-    return absl::InvalidArgumentError("network plan without container id or arguments");
+  std::vector<NetworkPlan> plans;
+  for (const base::Json& entry : list) {
+    absl::StatusOr<NetworkPlan> plan = PlanOf(entry);
+    RETURN_IF_ERROR(base::Annotate(plan.status(), "network plan"));
+    plans.push_back(*std::move(plan));
   }
-  absl::StatusOr<CniNetwork> network = ParseCniListObject(base::JsonMember(*object, "network"));
-  RETURN_IF_ERROR(base::Annotate(network.status(), "network plan"));
-  plan.network = *std::move(network);
-  return plan;
+  return plans;
 }
 
-base::Json PluginInput(const NetworkPlan& plan, size_t index, const base::Json& previous) {
-  const CniPluginConfig& plugin = plan.network.plugins[index];
+std::string SerialiseResults(const std::vector<base::Json>& results) {
+  // One alone stays what it is: a plugin's result.
+  return results.size() == 1 ? base::DumpJson(results[0]) : base::DumpJson(base::Json(results));
+}
+
+std::vector<base::Json> ParseResults(std::string_view bytes,
+                                     const std::vector<NetworkPlan>& plans) {
+  std::vector<base::Json> results(plans.size());
+  const absl::StatusOr<base::Json> stored = base::ParseJson(bytes);
+  for (size_t i = 0; stored.ok() && i < plans.size(); ++i) {
+    const bool several = stored->is_array();
+    if (several ? i >= stored->size() : i > 0) {
+      break;
+    }
+    absl::StatusOr<base::Json> result =
+        CheckCniResult(several ? (*stored)[i] : *stored, plans[i].network.cni_version);
+    if (result.ok()) {
+      results[i] = *std::move(result);
+    }
+  }
+  return results;
+}
+
+base::Json DescribeAttachments(std::string_view plans, std::string_view results) {
+  base::Json list = base::Json::array();
+  const absl::StatusOr<std::vector<NetworkPlan>> parsed = ParsePlans(plans);
+  if (!parsed.ok()) {
+    return list;
+  }
+  const std::vector<base::Json> all = ParseResults(results, *parsed);
+  for (size_t i = 0; i < parsed->size(); ++i) {
+    list.push_back({{"network", (*parsed)[i].network.name},
+                    {"interface", (*parsed)[i].parameters.ifname},
+                    {"result", all[i]}});
+  }
+  return list;
+}
+
+base::Json NetworkInput(const CniNetwork& network, size_t index) {
   base::Json input = base::Json::object();
-  for (const auto& [key, value] : plugin.config.items()) {
+  for (const auto& [key, value] : network.plugins[index].config.items()) {
     if (key != "capabilities" && key != "prevResult" && key.rfind("cni.dev/", 0) != 0) {
       input[key] = value;
     }
   }
-  input["cniVersion"] = plan.network.cni_version;
-  input["name"] = plan.network.name;
+  input["cniVersion"] = network.cni_version;
+  input["name"] = network.name;
+  return input;
+}
+
+base::Json PluginInput(const NetworkPlan& plan, size_t index, const base::Json& previous) {
+  const CniPluginConfig& plugin = plan.network.plugins[index];
+  base::Json input = NetworkInput(plan.network, index);
   base::Json runtime_config = base::Json::object();
   for (const std::string& capability : plugin.capabilities) {
     const base::Json& value = base::JsonMember(plan.capability_args, capability);

@@ -26,7 +26,7 @@ CniNetwork Network(const std::string& plugins) {
 
 CniNetwork EverythingAsked() {
   return Network(R"({"type":"a","capabilities":{"portMappings":true,"bandwidth":true,"dns":true,
-      "ipRanges":true,"cgroupPath":true,"io.kubernetes.cri.pod-annotations":true}})");
+      "ipRanges":true,"aliases":true,"cgroupPath":true,"io.kubernetes.cri.pod-annotations":true}})");
 }
 
 TEST(NetworkPlanTest, ArgumentsNameThePod) {
@@ -60,6 +60,8 @@ TEST(NetworkPlanTest, RuntimeConfigHoldsWhatThePodHas) {
   pod.dns_servers = {"10.0.0.10"};
   pod.dns_searches = {"svc"};
   pod.cgroup_path = "/kubepods/x";
+  pod.hostname = "web";
+  pod.node_ranges = {"10.5.0.0/24", "fd00:5::/64"};
   const auto plan = MakePlan(pod, EverythingAsked());
   ASSERT_TRUE(plan.ok()) << plan.status();
   const base::Json expected = *base::ParseJson(R"({
@@ -68,6 +70,8 @@ TEST(NetworkPlanTest, RuntimeConfigHoldsWhatThePodHas) {
       "bandwidth":{"ingressRate":10000000,"ingressBurst":2147483647},
       "dns":{"servers":["10.0.0.10"],"searches":["svc"]},
       "cgroupPath":"/kubepods/x",
+      "aliases":["web-0","web"],
+      "ipRanges":[[{"subnet":"10.5.0.0/24"}],[{"subnet":"fd00:5::/64"}]],
       "io.kubernetes.cri.pod-annotations":{"kubernetes.io/ingress-bandwidth":"10M"}})");
   EXPECT_EQ(PluginInput(*plan, 0, base::Json())["runtimeConfig"], expected);
 }
@@ -81,11 +85,13 @@ TEST(NetworkPlanTest, PluginGetsOnlyWhatItAsksFor) {
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(PluginInput(*plan, 0, base::Json())["runtimeConfig"].size(), 1u);
   EXPECT_FALSE(PluginInput(*plan, 1, base::Json()).contains("runtimeConfig"));
-  EXPECT_THAT(SerialisePlan(*plan), ::testing::Not(HasSubstr("secret")));
+  EXPECT_THAT(SerialisePlans({*plan}), ::testing::Not(HasSubstr("secret")));
 }
 
 TEST(NetworkPlanTest, NothingToSayLeavesRuntimeConfigOut) {
-  const auto plan = MakePlan(Pod(), EverythingAsked());
+  PodAttachment pod = Pod();
+  pod.pod_name.clear();
+  const auto plan = MakePlan(pod, EverythingAsked());
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_FALSE(PluginInput(*plan, 0, base::Json()).contains("runtimeConfig"));
 }
@@ -106,20 +112,68 @@ TEST(NetworkPlanTest, PlanSurvivesStorage) {
   pod.dns_servers = {"10.0.0.10"};
   const auto plan = MakePlan(pod, EverythingAsked());
   ASSERT_TRUE(plan.ok()) << plan.status();
-  const std::string bytes = SerialisePlan(*plan);
-  const auto again = ParsePlan(bytes);
+  const std::string bytes = SerialisePlans({*plan});
+  const auto again = ParsePlans(bytes);
   ASSERT_TRUE(again.ok()) << again.status();
-  EXPECT_EQ(SerialisePlan(*again), bytes);
-  EXPECT_EQ(PluginInput(*again, 0, base::Json()), PluginInput(*plan, 0, base::Json()));
+  EXPECT_EQ(SerialisePlans(*again), bytes);
+  EXPECT_EQ(PluginInput(again->front(), 0, base::Json()), PluginInput(*plan, 0, base::Json()));
+}
+
+TEST(NetworkPlanTest, PortsAndTheNodesRangesBelongToTheFirstInterface) {
+  PodAttachment pod = Pod();
+  pod.port_mappings = {{.host_port = 8080, .container_port = 80, .protocol = "", .host_ip = ""}};
+  pod.node_ranges = {"10.5.0.0/24"};
+  pod.dns_servers = {"10.0.0.10"};
+  const auto plan = MakePlan(pod, EverythingAsked(), 2);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->parameters.ifname, "eth2");
+  const base::Json input = PluginInput(*plan, 0, base::Json());
+  EXPECT_FALSE(input["runtimeConfig"].contains("portMappings"));
+  EXPECT_FALSE(input["runtimeConfig"].contains("ipRanges"));
+  EXPECT_TRUE(input["runtimeConfig"].contains("dns"));
+}
+
+TEST(NetworkPlanTest, SeveralPlansAndTheirResultsSurviveStorage) {
+  const std::vector<NetworkPlan> plans = {*MakePlan(Pod(), EverythingAsked(), 0),
+                                          *MakePlan(Pod(), EverythingAsked(), 1)};
+  const std::string bytes = SerialisePlans(plans);
+  const auto again = ParsePlans(bytes);
+  ASSERT_TRUE(again.ok()) << again.status();
+  ASSERT_EQ(again->size(), 2u);
+  EXPECT_EQ(again->back().parameters.ifname, "eth1");
+  EXPECT_EQ(SerialisePlans(*again), bytes);
+  for (size_t cut = 0; cut < bytes.size(); ++cut) {
+    EXPECT_TRUE(absl::IsInvalidArgument(ParsePlans(bytes.substr(0, cut)).status())) << cut;
+  }
+  const base::Json one = {{"cniVersion", "1.0.0"}, {"ips", base::Json::array()}};
+  const base::Json two = {{"cniVersion", "1.0.0"}};
+  const std::vector<base::Json> results = {one, two};
+  EXPECT_EQ(ParseResults(SerialiseResults(results), plans), results);
+  EXPECT_EQ(DescribeAttachments(bytes, SerialiseResults(results))[1],
+            *base::ParseJson(R"({"network":"pods","interface":"eth1",
+                                 "result":{"cniVersion":"1.0.0"}})"));
+}
+
+TEST(NetworkPlanTest, LostResultsAreNullForEachPlan) {
+  const std::vector<NetworkPlan> plans = {*MakePlan(Pod(), EverythingAsked(), 0),
+                                          *MakePlan(Pod(), EverythingAsked(), 1)};
+  const base::Json one = {{"cniVersion", "1.0.0"}};
+  for (const char* bytes : {"", "{cut", "7", "[]", "[null,null]", "[1,[]]"}) {
+    EXPECT_EQ(ParseResults(bytes, plans), std::vector<base::Json>(2)) << bytes;
+  }
+  // The result of a single network, as it always was.
+  EXPECT_EQ(ParseResults(SerialiseResults({one}), {plans[0]}), std::vector<base::Json>{one});
 }
 
 TEST(NetworkPlanTest, DamagedPlansAreRefused) {
-  const std::string whole = SerialisePlan(*MakePlan(Pod(), EverythingAsked()));
+  const std::string whole = SerialisePlans({*MakePlan(Pod(), EverythingAsked())});
   for (size_t cut = 0; cut < whole.size(); ++cut) {
-    EXPECT_TRUE(absl::IsInvalidArgument(ParsePlan(whole.substr(0, cut)).status())) << cut;
+    EXPECT_TRUE(absl::IsInvalidArgument(ParsePlans(whole.substr(0, cut)).status())) << cut;
   }
-  for (const char* text : {"{}", "[]", R"({"version":2})", R"({"version":1,"containerId":"x"})"}) {
-    EXPECT_TRUE(absl::IsInvalidArgument(ParsePlan(text).status())) << text;
+  for (const char* text :
+       {"{}", "[]", R"({"version":2})", R"({"version":2,"plans":[]})",
+        R"({"version":2,"plans":[7]})", R"({"version":3})", R"({"version":1,"containerId":"x"})"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(ParsePlans(text).status())) << text;
   }
 }
 

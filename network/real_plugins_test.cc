@@ -34,6 +34,14 @@ std::string Output(std::vector<std::string> argv) {
   return result.ok() ? result->out + result->err : std::string(result.status().message());
 }
 
+// Everything the plugins may have left in the packet filter, without what they keep for all pods:
+// rules that name a pod, its addresses or its ports.
+std::string Rules() {
+  return Output({"/usr/sbin/iptables-save"}) + Output({"/usr/sbin/ip6tables-save"});
+}
+
+bool HasIpv6() { return base::Exists("/proc/sys/net/ipv6/conf/all"); }
+
 std::string NatRules() { return Output({"/usr/sbin/iptables", "-t", "nat", "-S"}); }
 
 sockaddr_in Address(const std::string& ip, uint16_t port) {
@@ -44,18 +52,36 @@ sockaddr_in Address(const std::string& ip, uint16_t port) {
   return address;
 }
 
-bool CanConnect(const std::string& ip, uint16_t port) {
-  const base::UniqueFd client(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  const sockaddr_in address = Address(ip, port);
-  if (connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
-      errno != EINPROGRESS) {
+bool Connects(const base::UniqueFd& client, const sockaddr* address, socklen_t address_size) {
+  if (connect(client.get(), address, address_size) != 0 && errno != EINPROGRESS) {
     return false;
   }
   pollfd ready = {.fd = client.get(), .events = POLLOUT, .revents = 0};
   int error = 0;
   socklen_t size = sizeof(error);
-  return poll(&ready, 1, 5000) == 1 &&
+  return poll(&ready, 1, 2000) == 1 &&
          getsockopt(client.get(), SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0;
+}
+
+bool CanConnect(const std::string& ip, uint16_t port) {
+  const base::UniqueFd client(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const sockaddr_in address = Address(ip, port);
+  return Connects(client, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+}
+
+sockaddr_in6 Address6(const std::string& ip, uint16_t port) {
+  sockaddr_in6 address = {};
+  address.sin6_family = AF_INET6;
+  address.sin6_port = htons(port);
+  inet_pton(AF_INET6, ip.c_str(), &address.sin6_addr);
+  return address;
+}
+
+// A bridge that is new looks for others with its address first (RFC 4862): ask again for a while.
+bool CanConnect6(const std::string& ip, uint16_t port) {
+  const base::UniqueFd client(socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const sockaddr_in6 address = Address6(ip, port);
+  return Connects(client, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
 }
 
 class RealPluginsTest : public testing::Test {
@@ -86,6 +112,22 @@ class RealPluginsTest : public testing::Test {
         PinNamespaces({.pins = {{"net", pod_.netns_path}}, .sysctls = {}, .hostname = ""}).ok());
   }
   void TearDown() override { Output({"/usr/sbin/ip", "link", "del", "crisp-test0"}); }
+
+  // Another list in the place of the fixture's, for another PodNetwork.
+  NetworkConfig ConfigWith(const std::string& plugins, IpPreference preference) const {
+    WriteTestFile(
+        dir_ / "conf/10.conflist",
+        base::StrCat(R"({"cniVersion":"1.0.0","name":"pods","plugins":[)", plugins, "]}"));
+    return {
+        .conf_dir = dir_ / "conf", .plugin_dirs = {kPluginDirectory}, .ip_preference = preference};
+  }
+  // A bridge with host-local and these ranges.
+  std::string Bridge(const std::string& ranges) const {
+    return base::StrCat(
+        R"({"type":"bridge","bridge":"crisp-test0","isGateway":true,"ipMasq":true,"ipam":
+           {"type":"host-local","dataDir":")",
+        dir_ / "leases", R"(","ranges":[)", ranges, "]}}");
+  }
 
   // The addresses that host-local has given out.
   std::vector<std::string> Leases() const {
@@ -177,6 +219,104 @@ TEST_F(RealPluginsTest, ChainThatFailsAtItsEndLeavesNothing) {
   EXPECT_THAT(std::string(cleanup.message()), HasSubstr("plugin bandwidth: DEL"));
   EXPECT_THAT(Leases(), IsEmpty());
   EXPECT_THAT(NatRules(), Not(HasSubstr("8087")));
+}
+
+TEST_F(RealPluginsTest, DualStackPodHasThePreferredAddressFirstAndAnswersOnBoth) {
+  if (!HasIpv6()) GTEST_SKIP() << "SKIP: IPv6 in this kernel";
+  for (const IpPreference preference : {IpPreference::kIpv4, IpPreference::kIpv6}) {
+    PodNetwork network(
+        ConfigWith(Bridge(R"([{"subnet":"10.87.0.0/24"}],[{"subnet":"fd00:87::/64"}])") +
+                       R"(,{"type":"portmap","capabilities":{"portMappings":true}})",
+                   preference),
+        launcher_);
+    const auto plan = network.Prepare(pod_);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    const auto attached = network.Attach(ctx_, *plan);
+    ASSERT_TRUE(attached.ok()) << attached.status();
+    ASSERT_THAT(attached->ips, SizeIs(2));
+    const size_t v6 = preference == IpPreference::kIpv6 ? 0 : 1;
+    EXPECT_THAT(attached->ips[1 - v6], HasSubstr("10.87.0."));
+    EXPECT_THAT(attached->ips[v6], HasSubstr("fd00:87::"));
+    base::UniqueFd listener;
+    InNamespace(pod_.netns_path, [&] {
+      listener.Reset(socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      const sockaddr_in6 any = Address6("::", 80);
+      ASSERT_EQ(bind(listener.get(), reinterpret_cast<const sockaddr*>(&any), sizeof(any)), 0);
+      ASSERT_EQ(listen(listener.get(), 8), 0);
+    });
+    EXPECT_TRUE(CanConnect(attached->ips[1 - v6], 80));
+    EXPECT_TRUE(Eventually([&] { return CanConnect6(attached->ips[v6], 80); }));
+    EXPECT_TRUE(CanConnect6("fd00:87::1", 8087)) << "the host port by the bridge's address";
+    ASSERT_TRUE(network.Detach(ctx_, *plan, attached->result, pod_.netns_path).ok());
+    EXPECT_THAT(Leases(), IsEmpty());
+    EXPECT_THAT(Rules(), Not(HasSubstr("8087")));
+    EXPECT_THAT(Rules(), Not(HasSubstr(pod_.pod.str())));
+  }
+}
+
+TEST_F(RealPluginsTest, PodOfIpv6AloneIsReachable) {
+  if (!HasIpv6()) GTEST_SKIP() << "SKIP: IPv6 in this kernel";
+  PodNetwork network(ConfigWith(Bridge(R"([{"subnet":"fd00:87::/64"}])"), IpPreference::kIpv4),
+                     launcher_);
+  pod_.port_mappings.clear();
+  const auto plan = network.Prepare(pod_);
+  const auto attached = network.Attach(ctx_, *plan);
+  ASSERT_TRUE(attached.ok()) << attached.status();
+  ASSERT_THAT(attached->ips, SizeIs(1));
+  base::UniqueFd listener;
+  InNamespace(pod_.netns_path, [&] {
+    listener.Reset(socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const sockaddr_in6 any = Address6("::", 80);
+    ASSERT_EQ(bind(listener.get(), reinterpret_cast<const sockaddr*>(&any), sizeof(any)), 0);
+    ASSERT_EQ(listen(listener.get(), 8), 0);
+  });
+  EXPECT_TRUE(Eventually([&] { return CanConnect6(attached->ips[0], 80); }));
+  EXPECT_TRUE(network.Detach(ctx_, *plan, attached->result, pod_.netns_path).ok());
+}
+
+TEST_F(RealPluginsTest, TheNodesRangesAreEnoughForHostLocal) {
+  const std::string plugin = base::StrCat(
+      R"({"type":"bridge","bridge":"crisp-test0","isGateway":true,"capabilities":{"ipRanges":true},
+          "ipam":{"type":"host-local","dataDir":")",
+      dir_ / "leases", R"("}})");
+  PodNetwork network(ConfigWith(plugin, IpPreference::kIpv4), launcher_);
+  pod_.node_ranges = {"10.88.3.0/24", "fd00:88::/64"};
+  const auto plan = network.Prepare(pod_);
+  const auto attached = network.Attach(ctx_, *plan);
+  ASSERT_TRUE(attached.ok()) << attached.status();
+  ASSERT_THAT(attached->ips, SizeIs(2));
+  EXPECT_THAT(attached->ips[0], HasSubstr("10.88.3."));
+  EXPECT_TRUE(network.Detach(ctx_, *plan, attached->result, pod_.netns_path).ok());
+  EXPECT_THAT(Leases(), IsEmpty());
+}
+
+TEST_F(RealPluginsTest, ChainWithFirewallAndTuningLeavesNoRule) {
+  for (const char* name : {"firewall", "tuning"}) {
+    if (!base::Exists(base::StrCat(kPluginDirectory, "/", name))) {
+      GTEST_SKIP() << "SKIP: " << kPluginDirectory << "/" << name;
+    }
+  }
+  PodNetwork network(ConfigWith(Bridge(R"([{"subnet":"10.87.0.0/24"}])") +
+                                    R"(,{"type":"firewall","backend":"iptables"},
+                                        {"type":"tuning","sysctl":{"net.ipv4.conf.eth0.arp_notify":"1"}},
+                                        {"type":"portmap","capabilities":{"portMappings":true}})",
+                                IpPreference::kIpv4),
+                     launcher_);
+  pod_.port_mappings.push_back(
+      {.host_port = 8088, .container_port = 81, .protocol = "UDP", .host_ip = "127.0.0.1"});
+  const auto plan = network.Prepare(pod_);
+  const auto attached = network.Attach(ctx_, *plan);
+  ASSERT_TRUE(attached.ok()) << attached.status();
+  const auto filter = [] { return Output({"/usr/sbin/iptables", "-S"}); };
+  EXPECT_THAT(filter(), HasSubstr(attached->ips[0]));
+  EXPECT_THAT(Rules(), HasSubstr("-d 127.0.0.1/32 -p udp -m udp --dport 8088"));
+  InNamespace(pod_.netns_path,
+              [] { EXPECT_EQ(ReadTestFile("/proc/sys/net/ipv4/conf/eth0/arp_notify"), "1\n"); });
+  ASSERT_TRUE(network.Detach(ctx_, *plan, attached->result, pod_.netns_path).ok());
+  EXPECT_THAT(filter(), Not(HasSubstr(attached->ips[0])));
+  for (const std::string& trace : {std::string("8087"), std::string("8088"), pod_.pod.str()}) {
+    EXPECT_THAT(Rules(), Not(HasSubstr(trace)));
+  }
 }
 
 }  // namespace

@@ -7,7 +7,6 @@
 
 #include "base/cgroup.h"
 #include "base/files.h"
-#include "base/log.h"
 #include "base/mounts.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
@@ -20,7 +19,6 @@ namespace runtimeservice {
 namespace {
 
 constexpr uint64_t kShmBytes = 64 << 20;
-constexpr absl::Duration kRetryTime = absl::Seconds(30);
 
 const cri::NamespaceOption& Namespaces(const Pod& pod) {
   return pod.record.config().linux().security_context().namespace_options();
@@ -33,42 +31,7 @@ void AddPin(const network::NamespacePin& pin, uint64_t inode, state::PodRecord* 
   recorded->set_inode(inode);
 }
 
-network::PodAttachment Attachment(const Pod& pod, const std::string& netns) {
-  const cri::PodSandboxConfig& config = pod.record.config();
-  network::PodAttachment attachment{.pod = pod.id,
-                                    .pod_namespace = config.metadata().namespace_(),
-                                    .pod_name = config.metadata().name(),
-                                    .pod_uid = config.metadata().uid(),
-                                    .netns_path = netns,
-                                    .cgroup_path = pod.record.cgroup_parent()};
-  attachment.annotations.insert(config.annotations().begin(), config.annotations().end());
-  for (const cri::PortMapping& mapping : config.port_mappings()) {
-    constexpr const char* kProtocols[] = {"tcp", "udp", "sctp"};
-    const int protocol = mapping.protocol();
-    attachment.port_mappings.push_back(
-        {.host_port = mapping.host_port(),
-         .container_port = mapping.container_port(),
-         .protocol = protocol >= 0 && protocol < 3 ? kProtocols[protocol] : "",
-         .host_ip = mapping.host_ip()});
-  }
-  const cri::DNSConfig& dns = config.dns_config();
-  attachment.dns_servers.assign(dns.servers().begin(), dns.servers().end());
-  attachment.dns_searches.assign(dns.searches().begin(), dns.searches().end());
-  attachment.dns_options.assign(dns.options().begin(), dns.options().end());
-  return attachment;
-}
-
 }  // namespace
-
-absl::Status RuntimeService::PlanNetwork(Pod* pod) {
-  if (Namespaces(*pod).network() == cri::NODE) {
-    return absl::OkStatus();
-  }
-  ASSIGN_OR_RETURN(*pod->record.mutable_network_plan(),
-                   uses_.network.Prepare(Attachment(*pod, paths_.Netns(pod->id))));
-  pod->record.set_network_attached(true);
-  return absl::OkStatus();
-}
 
 absl::Status RuntimeService::PinPodNamespaces(Pod* pod) {
   network::NamespaceSetup setup;
@@ -88,24 +51,6 @@ absl::Status RuntimeService::PinPodNamespaces(Pod* pod) {
   ASSIGN_OR_RETURN(const auto inodes, network::PinNamespaces(setup));
   for (const network::NamespacePin& pin : setup.pins) {
     AddPin(pin, inodes.at(pin.type), &pod->record);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status RuntimeService::AttachPod(const Context& ctx, Pod* pod) {
-  if (pod->record.network_plan().empty()) {
-    return absl::OkStatus();
-  }
-  absl::Status cleanup;
-  absl::StatusOr<network::Attachment> attachment =
-      uses_.network.Attach(ctx, pod->record.network_plan(), &cleanup);
-  if (!attachment.ok()) {
-    pod->record.set_network_attached(!cleanup.ok());
-    return base::Annotate(attachment.status(), "attach the pod to the network");
-  }
-  pod->record.set_network_result(attachment->result);
-  for (const std::string& ip : attachment->ips) {
-    pod->record.add_ips(ip);
   }
   return absl::OkStatus();
 }
@@ -190,56 +135,6 @@ bool RuntimeService::PodReady(const Pod& pod) const {
   }
   const ContainerRef holder = registry_->FindContainer(*infra);
   return holder && holder->CriState() == cri::CONTAINER_RUNNING;
-}
-
-void RuntimeService::DetachPod(const Context& ctx, Pod* pod) {
-  if (!pod->record.network_attached()) {
-    return;
-  }
-  const absl::Status detached = uses_.network.Detach(
-      ctx, pod->record.network_plan(), pod->record.network_result(), paths_.Netns(pod->id));
-  if (detached.ok()) {
-    pod->record.set_network_attached(false);
-    uses_.debts.Forget(pod->id);
-    return;
-  }
-  base::LogWarning("the network keeps the pod for now: ", base::ToStd(detached.message()));
-  OweDetach(*pod, base::ToStd(detached.message()));
-}
-
-void RuntimeService::OweDetach(const Pod& pod, std::string_view cause) {
-  uses_.debts.Add(
-      pod.id, pod.record.network_plan(), pod.record.network_result(), paths_.Netns(pod.id),
-      [this, id = pod.id] { DetachPaid(id); }, std::string(cause));
-}
-
-void RuntimeService::DetachPaid(const base::PodId& id) {
-  const base::LogField field("pod", id.str());
-  const Context ctx = Context::Detached(absl::Minutes(2));
-  const absl::StatusOr<Leases::Lease> lease =
-      leases_.Acquire(ctx, id.str(), Leases::Mode::kExclusive);
-  const PodRef current = registry_->FindPod(id);
-  const auto again = [&] {
-    loop_->At(absl::Now() + kRetryTime,
-              [this, id] { gc_.Post([this, id] { DetachPaid(id); }).IgnoreError(); });
-  };
-  if (!lease.ok()) {
-    again();
-    return;
-  }
-  if (!current) {
-    return;
-  }
-  Pod pod = *current;
-  pod.record.set_network_attached(false);
-  registry_->ShowPod(pod);
-  const absl::Status status = pod.record.state() == state::PodRecord::REMOVING
-                                  ? DiscardPod(ctx, std::move(pod))
-                                  : network::UnpinNamespace(paths_.Netns(id));
-  if (!status.ok()) {
-    base::LogError("after a late detach: ", base::ToStd(status.message()));
-    again();
-  }
 }
 
 absl::Status RuntimeService::ReleasePod(const Context& ctx, Pod* pod) {

@@ -213,9 +213,13 @@ std::string RuntimeService::PodInfo(const Pod& pod) const {
     }
   }
   info["namespaces"] = std::move(namespaces);
-  const absl::StatusOr<base::Json> result = base::ParseJson(pod.record.network_result());
-  if (result.ok()) {
-    info["cniResult"] = *result;
+  if (!pod.record.network_result().empty()) {
+    base::Json attachments =
+        network::DescribeAttachments(pod.record.network_plan(), pod.record.network_result());
+    if (!attachments.empty()) {
+      info["cniResult"] = attachments[0]["result"];
+      info["networks"] = std::move(attachments);
+    }
   }
   return base::DumpJson(info);
 }

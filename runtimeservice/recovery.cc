@@ -92,9 +92,12 @@ RuntimeService::RuntimeService(ServiceConfig config, ServiceDependencies depende
              [this](const base::ContainerId& id, absl::StatusOr<ExitRecord> exit) {
                HandleExit(id, std::move(exit));
              }),
-      gc_("gc", 2, 10'000) {}
+      pod_ranges_(config_.root + "/pod-ranges"),
+      gc_("gc", 2, 10'000),
+      network_gc_("network-gc", 1, 1) {}
 
 RuntimeService::~RuntimeService() {
+  network_gc_stop_->Cancel();
   loop_.reset();  // Its callbacks use the rest.
 }
 
@@ -113,11 +116,13 @@ void RuntimeService::Recover() {
     RecoverContainer(*container);
   }
   RecoverExecs();
+  SalvageDetaches();
   for (const PodRef& pod : registry_->Pods()) {
     const base::LogField field("pod", pod->id.str());
     RecoverPod(*pod);
   }
   SweepStrays();
+  RequestNetworkGc();
   const absl::Status ready = ProgramsReady();
   if (!ready.ok()) {
     base::LogError("no pod can run: ", base::ToStd(ready.message()));
@@ -221,7 +226,8 @@ void RuntimeService::RecoverPod(const Pod& pod) {
       changed.record.set_only_detach_owed(true);
       registry_->ShowPod(changed);
     }
-    OweDetach(changed, "the daemon ended before it was detached");
+    OweDetach(changed, "the daemon ended before it was detached",
+              network::DetachDebts::FirstTry::kNow);
     return;
   }
   if (changed.record.state() == state::PodRecord::REMOVING) {

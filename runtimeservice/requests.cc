@@ -8,6 +8,7 @@
 #include "base/strings.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "runtimeservice/port_mappings.h"
 #include "runtimeservice/spec/security_profile.h"
 #include "runtimeservice/spec/user.h"
 
@@ -99,6 +100,7 @@ absl::Status CheckPodConfig(const cri::PodSandboxConfig& config, bool present) {
     return absl::InvalidArgumentError(
         "config.linux.security_context.namespace_options.pid: TARGET is for containers");
   }
+  RETURN_IF_ERROR(CheckPortMappings(config));
   RETURN_IF_ERROR(CheckUser(security));
   RETURN_IF_ERROR(CheckPodProfiles(security));
   return CheckNamespaces(security.namespace_options(), "config.linux.security_context");

@@ -1,8 +1,10 @@
 // The runtime verbs of the CRI (runtime.v1.RuntimeService). Bodies: pods.cc, containers.cc,
 // stop.cc, exec.cc, queries.cc, status.cc; what they share: pod_resources.cc,
-// container_resources.cc, image_volumes.cc; the start of the daemon: recovery.cc.
+// container_resources.cc, image_volumes.cc, pod_attachment.cc, network_upkeep.cc; the start of the
+// daemon: recovery.cc.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -24,6 +26,7 @@
 #include "runtimeservice/exit_watch.h"
 #include "runtimeservice/oci/runtime.h"
 #include "runtimeservice/paths.h"
+#include "runtimeservice/pod_ranges.h"
 #include "runtimeservice/spec/apparmor.h"
 #include "runtimeservice/spec/spec.h"
 #include "runtimeservice/state/creations.h"
@@ -144,21 +147,35 @@ class RuntimeService {
   absl::Status StopPod(const Context& ctx, const base::PodId& id);
   absl::Status RemovePod(const Context& ctx, const base::PodId& id);
 
-  // --- pod_resources.cc
+  // --- pod_attachment.cc
   // Puts into the record what a DEL needs, so that the record that comes before the ADD has it.
   absl::Status PlanNetwork(Pod* pod);
-  absl::Status PinPodNamespaces(Pod* pod);
   absl::Status AttachPod(const Context& ctx, Pod* pod);
+  // Detaches the pod from its network, or leaves a debt that is retried in the background. Does
+  // nothing when there is one already.
+  void DetachPod(const Context& ctx, Pod* pod);
+  void OweDetach(const Pod& pod, std::string_view cause, network::DetachDebts::FirstTry first);
+  void DetachPaid(const base::PodId& id);
+  // Whether the debt failed so often that garbage collection may end it.
+  static bool CollectionHelps(const network::DetachDebts::Debt& debt);
+
+  // --- network_upkeep.cc
+  // Collects garbage in the background, soon.
+  void RequestNetworkGc();
+  void CollectNetworkGarbage();
+  absl::StatusOr<std::vector<network::ValidAttachment>> ValidAttachments() const;
+  // Makes records, from which a detach is owed, of pods whose own were damaged.
+  void SalvageDetaches();
+  absl::Status SalvageDetach(const base::PodId& id, const std::string& bytes);
+
+  // --- pod_resources.cc
+  absl::Status PinPodNamespaces(Pod* pod);
   absl::Status MakePodFiles(const Pod& pod);
   struct NewContainer;  // What CreateContainer gathers before anything is made.
   // The holder of a shared PID namespace; refuses what of the pod's security context cannot be had.
   absl::StatusOr<NewContainer> PlanInfra(const Pod& pod);
   absl::Status StartInfra(const Context& ctx, Pod* pod);
   bool PodReady(const Pod& pod) const;
-  // Detaches the pod from its network, or leaves a debt that is retried in the background.
-  void DetachPod(const Context& ctx, Pod* pod);
-  void OweDetach(const Pod& pod, std::string_view cause);
-  void DetachPaid(const base::PodId& id);
   // Removes everything of the pod but its record; what is owed stays owed.
   absl::Status ReleasePod(const Context& ctx, Pod* pod);
   // ReleasePod, then the record, unless a DEL is still owed: then the record waits as REMOVING.
@@ -246,7 +263,14 @@ class RuntimeService {
   const std::unique_ptr<Registry> registry_;
   std::unique_ptr<EventLoop> loop_;
   ExitWatch exits_;
-  base::Lane gc_;  // Last: its destructor waits for tasks that use the rest.
+  PodRanges pod_ranges_;
+  std::atomic<bool> network_gc_wanted_ = false;
+  std::atomic<bool> network_gc_done_ = false;  // Once since the start.
+  const std::shared_ptr<base::Cancellation> network_gc_stop_ =
+      std::make_shared<base::Cancellation>();
+  // Last: their destructors wait for tasks that use the rest.
+  base::Lane gc_;
+  base::Lane network_gc_;
 };
 
 }  // namespace runtimeservice

@@ -87,8 +87,13 @@ absl::StatusOr<cri::StatusResponse> RuntimeService::Status(const Context&,
   }
   cri::RuntimeCondition* network = response.mutable_status()->add_conditions();
   network->set_type("NetworkReady");
-  const absl::Status ready = uses_.network.Ready();
+  std::string complaint;
+  const absl::Status ready = uses_.network.Ready(&complaint);
   network->set_status(ready.ok());
+  network->set_message(complaint);
+  if (ready.ok() && !network_gc_done_) {
+    RequestNetworkGc();
+  }
   if (!ready.ok()) {
     network->set_reason("NetworkPluginNotReady");
     network->set_message(std::string(ready.message()));
@@ -118,6 +123,7 @@ absl::StatusOr<cri::StatusResponse> RuntimeService::Status(const Context&,
     base::Json debts = base::Json::array();
     for (const network::DetachDebts::Debt& debt : uses_.debts.List()) {
       debts.push_back({{"pod", debt.pod.str()},
+                       {"since", absl::FormatTime(debt.since)},
                        {"attempts", debt.attempts},
                        {"lastError", debt.last_error},
                        {"nextAttempt", absl::FormatTime(debt.next_attempt)}});
@@ -135,8 +141,9 @@ absl::StatusOr<cri::RuntimeConfigResponse> RuntimeService::RuntimeConfig(
 }
 
 absl::StatusOr<cri::UpdateRuntimeConfigResponse> RuntimeService::UpdateRuntimeConfig(
-    const Context&, const cri::UpdateRuntimeConfigRequest&) {
-  return cri::UpdateRuntimeConfigResponse();  // The pod CIDR matters to who writes CNI files.
+    const Context&, const cri::UpdateRuntimeConfigRequest& request) {
+  RETURN_IF_ERROR(pod_ranges_.Set(request.runtime_config().network_config().pod_cidr()));
+  return cri::UpdateRuntimeConfigResponse();
 }
 
 }  // namespace runtimeservice

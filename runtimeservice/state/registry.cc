@@ -240,6 +240,23 @@ absl::Status Registry::DeleteContainer(const base::ContainerId& id) {
   return absl::OkStatus();
 }
 
+std::map<base::PodId, std::string> Registry::DamagedPods() const {
+  std::map<base::PodId, std::string> damaged;
+  for (auto& [name, bytes] : pod_records_.Damaged()) {
+    if (const absl::StatusOr<base::PodId> id = base::PodId::Parse(name); id.ok()) {
+      damaged.emplace(*id, bytes);
+    }
+  }
+  return damaged;
+}
+
+void Registry::ForgetDamagedPod(const base::PodId& id) {
+  const absl::Status marked = pod_records_.MarkDamaged(id.str());
+  if (!marked.ok()) {
+    base::LogError(base::ToStd(marked.message()));
+  }
+}
+
 PodRef Registry::FindPod(const base::PodId& id) const {
   base::MutexLock lock(&mutex_);
   const auto found = pods_.find(id);

@@ -73,6 +73,10 @@ class Registry {
   absl::Status DeletePod(const base::PodId& id);
   absl::Status DeleteContainer(const base::ContainerId& id);
 
+  // The bytes of damaged pod records that were set aside, and that nobody has dealt with.
+  std::map<base::PodId, std::string> DamagedPods() const;
+  void ForgetDamagedPod(const base::PodId& id);
+
   // Null when there is none.
   PodRef FindPod(const base::PodId& id) const;
   ContainerRef FindContainer(const base::ContainerId& id) const;
