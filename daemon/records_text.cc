@@ -110,6 +110,7 @@ absl::StatusOr<std::string> ImageText(const std::string& name, const std::string
       .Lines("tag", image.tags())
       .Lines("digest", image.digests())
       .Lines("layer", image.chain_ids())
+      .Line("artifact of type", image.artifact().type())
       .Number("bytes", image.bytes())
       .Time("pulled", image.pulled_at())
       .Line("not yet durable, boot", image.boot_id())

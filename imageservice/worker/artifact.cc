@@ -118,9 +118,11 @@ absl::StatusOr<std::string> ArtifactTypeOf(const Json& manifest) {
   } else if (type.empty()) {
     type = config;
   }
-  if (type.size() > kMaxArtifactTypeBytes) {
-    return absl::InvalidArgumentError(
-        base::StrCat("the artifact's type is longer than ", kMaxArtifactTypeBytes, " bytes"));
+  const bool is_printable =
+      std::ranges::all_of(type, [](char c) { return c > 0x20 && c < 0x7f; });  // It is shown.
+  if (type.size() > kMaxArtifactTypeBytes || !is_printable) {
+    return absl::InvalidArgumentError(base::StrCat(
+        "the artifact's type is longer than ", kMaxArtifactTypeBytes, " bytes or no media type"));
   }
   return type;
 }

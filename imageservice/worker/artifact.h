@@ -34,7 +34,7 @@ bool IsImageLayerType(std::string_view media_type);
 // The type of the artifact that `manifest` describes: its artifactType, else its config's media
 // type. Empty for a manifest that names neither, and for an image: config and layers have an
 // image's media types, whatever else it calls itself. INVALID_ARGUMENT for members of wrong types
-// and for a type too long.
+// and for a type too long or with other characters than printable ones of ASCII.
 absl::StatusOr<std::string> ArtifactTypeOf(const base::Json& manifest);
 
 // The files of an artifact, one for each entry of `layers`, in that order. One that stands for

@@ -113,8 +113,21 @@ TEST(ArtifactTest, WhatIsNoListOfBlobsIsRefused) {
   EXPECT_FALSE(ParseArtifactFiles(artifact).ok());
   EXPECT_FALSE(ParseArtifactFiles(Json{{"layers", 7}}).ok());
   EXPECT_FALSE(ParseArtifactFiles(Json::array()).ok());
-  EXPECT_FALSE(
-      ArtifactTypeOf(Json{{"artifactType", std::string(kMaxArtifactTypeBytes + 1, 'x')}}).ok());
+}
+
+// It is shown on terminals.
+TEST(ArtifactTest, ATypeIsPlainText) {
+  const auto code = [](const std::string& type) {
+    return ArtifactTypeOf(Json{{"artifactType", type}, {"config", Json::object()}}).status().code();
+  };
+  for (const std::string& type : {std::string("text/x+json;v=1"), std::string(255, 'x')}) {
+    EXPECT_EQ(code(type), absl::StatusCode::kOk) << type;
+  }
+  for (const std::string& type :
+       {std::string("text/\x1b[2J"), std::string("two words"), std::string("t\xc3\xa4xt/x"),
+        std::string("text/x\n"), std::string(kMaxArtifactTypeBytes + 1, 'x')}) {
+    EXPECT_EQ(code(type), absl::StatusCode::kInvalidArgument) << type;
+  }
 }
 
 TEST(ArtifactTest, ALayersIdDependsOnContentAndName) {
