@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -267,6 +268,7 @@ class Conversation {
     }
     ours->Reset(ends[0]);
     theirs->Reset(ends[1]);
+    fchmod(ends[1], 0666);  // For a child that opens /dev/stdout as another user.
     fcntl(ours->get(), F_SETFL, O_NONBLOCK);
     return absl::OkStatus();
   }

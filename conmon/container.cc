@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -155,6 +156,13 @@ bool Container::OpenStdio(int child[3]) {
   if (pipe2(pipes[1], O_CLOEXEC) != 0 || pipe2(pipes[2], O_CLOEXEC) != 0 ||
       (stdin_pipe && pipe2(pipes[0], O_CLOEXEC) != 0)) {
     return Fail("pipe", errno);
+  }
+  // A process that opens /dev/stdout does it with its own rights, and in a user namespace nobody
+  // owns these pipes: not every runtime can give them to it.
+  for (const auto& ends : pipes) {
+    if (ends[0] >= 0) {
+      fchmod(ends[0], 0666);
+    }
   }
   child[0] = stdin_pipe ? pipes[0][0] : open("/dev/null", O_RDWR | O_CLOEXEC);
   child[1] = pipes[1][1];

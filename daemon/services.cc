@@ -179,6 +179,8 @@ runtimeservice::HandlerTraits TraitsOf(const RuntimeHandler& handler,
   }
   traits.compiled_seccomp = version->rfind("crun ", 0) == 0;
   traits.recursive_read_only = runtimeservice::KnowsRecursiveReadOnly(*version);
+  // Id-mapped mounts are the daemon's work; joining by path both have had for long.
+  traits.user_namespaces = traits.compiled_seccomp || version->rfind("runc ", 0) == 0;
   const absl::StatusOr<base::Json> features = runtime.Features(ctx);
   if (features.ok()) {
     const absl::StatusOr<std::vector<std::string>> options =

@@ -67,10 +67,29 @@ std::string Rootfs::VolumesOf(const base::ContainerId& container) const {
   return base::StrCat(run_root_, "/containers/", container.str(), "/volumes");
 }
 
-base::Overlay Rootfs::LayersOf(const std::vector<std::string>& chain_ids) const {
+std::string Rootfs::StoreOf(const base::ContainerId& container) const {
+  return base::StrCat(run_root_, "/containers/", container.str(), "/store");
+}
+
+absl::Status Rootfs::MapStore(const base::ContainerId& container,
+                              const std::optional<base::UserNamespace>& user,
+                              base::ScopedMount* mapped) const {
+  if (!user.has_value()) {
+    return absl::OkStatus();
+  }
+  const std::string place = StoreOf(container);
+  RETURN_IF_ERROR(base::Unmount(place));
+  RETURN_IF_ERROR(base::MakeDirectories(place, 0700));
+  RETURN_IF_ERROR(base::BindIdmapped(root_, *user, place, base::Submounts::kWithout));
+  *mapped = base::ScopedMount(place);
+  return absl::OkStatus();
+}
+
+base::Overlay Rootfs::LayersOf(const std::string& store,
+                               const std::vector<std::string>& chain_ids) const {
   base::Overlay overlay;
   for (auto chain_id = chain_ids.rbegin(); chain_id != chain_ids.rend(); ++chain_id) {
-    overlay.lower.push_back(base::StrCat(root_, "/layers/", *chain_id));
+    overlay.lower.push_back(base::StrCat(store, "/layers/", *chain_id));
   }
   // A layer's content must not be able to point to other files of the store.
   overlay.options = {{"metacopy", "off"}, {"index", "off"}};
@@ -79,7 +98,8 @@ base::Overlay Rootfs::LayersOf(const std::vector<std::string>& chain_ids) const 
 
 absl::StatusOr<std::string> Rootfs::Prepare(const base::Context& ctx,
                                             const base::ContainerId& container,
-                                            const std::vector<std::string>& chain_ids) {
+                                            const std::vector<std::string>& chain_ids,
+                                            const std::optional<base::UserNamespace>& user) {
   RETURN_IF_ERROR(ctx.Check());
   const std::string directory = DirectoryOf(container);
   const std::string target = TargetOf(container);
@@ -87,9 +107,14 @@ absl::StatusOr<std::string> Rootfs::Prepare(const base::Context& ctx,
   RETURN_IF_ERROR(base::Annotate(base::Unmount(target), what));
   RETURN_IF_ERROR(base::Annotate(Discard(container).status(), what));
 
-  base::Overlay overlay = LayersOf(chain_ids);
+  // Overlayfs itself cannot be id-mapped, but takes layers from mounts that are. One of the whole
+  // store has them all; it is needed until the overlay has copies of its own.
+  base::ScopedMount mapped;
+  RETURN_IF_ERROR(base::Annotate(MapStore(container, user, &mapped), what));
+  const std::string store = mapped.target().empty() ? root_ : mapped.target();
+  base::Overlay overlay = LayersOf(store, chain_ids);
   if (overlay.lower.empty()) {
-    overlay.lower.push_back(root_ + "/empty");  // An overlay needs a layer.
+    overlay.lower.push_back(store + "/empty");  // An overlay needs a layer.
   }
   overlay.upper = directory + "/upper";
   overlay.work = directory + "/work";
@@ -103,17 +128,21 @@ absl::StatusOr<std::string> Rootfs::Prepare(const base::Context& ctx,
 
 absl::StatusOr<std::string> Rootfs::MountVolume(const base::Context& ctx,
                                                 const base::ContainerId& container, int number,
-                                                const std::vector<std::string>& chain_ids) {
+                                                const std::vector<std::string>& chain_ids,
+                                                const std::optional<base::UserNamespace>& user) {
   RETURN_IF_ERROR(ctx.Check());
   const std::string volumes = VolumesOf(container);
   const std::string target = base::StrCat(volumes, "/", number);
   const std::string what = base::StrCat("volume ", number, " of container ", container.str());
   RETURN_IF_ERROR(base::Annotate(base::Unmount(target), what));
-  base::Overlay overlay = LayersOf(chain_ids);
+  base::ScopedMount mapped;
+  RETURN_IF_ERROR(base::Annotate(MapStore(container, user, &mapped), what));
+  const std::string store = mapped.target().empty() ? root_ : mapped.target();
+  base::Overlay overlay = LayersOf(store, chain_ids);
   // Without an upper directory it takes two layers; the second may be the folder it covers. No more
   // than needed: an image can have as many layers as a mount.
   if (chain_ids.size() < 2) {
-    overlay.lower.push_back(root_ + "/empty");
+    overlay.lower.push_back(store + "/empty");
   }
   if (chain_ids.empty()) {
     overlay.lower.push_back(target);
@@ -158,9 +187,11 @@ absl::Status Rootfs::Remove(const base::Context& ctx, const base::ContainerId& c
   const std::string target = TargetOf(container);
   const std::string what = base::StrCat("root file system of container ", container.str());
   RETURN_IF_ERROR(base::Annotate(UnmountVolumes(container), what));
-  RETURN_IF_ERROR(base::Annotate(base::Unmount(target), what));
-  if (rmdir(target.c_str()) != 0 && errno != ENOENT) {
-    return base::ErrnoStatus(errno, base::StrCat("remove ", target));
+  for (const std::string& place : {target, StoreOf(container)}) {
+    RETURN_IF_ERROR(base::Annotate(base::Unmount(place), what));
+    if (rmdir(place.c_str()) != 0 && errno != ENOENT) {
+      return base::ErrnoStatus(errno, base::StrCat("remove ", place));
+    }
   }
   absl::StatusOr<Trash::Removal> removal = Discard(container);
   if (!removal.ok()) {

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "base/context.h"
 #include "base/id.h"
+#include "base/idmap.h"
 #include "base/lane.h"
 #include "base/mounts.h"
 #include "imageservice/store/trash.h"
@@ -23,22 +24,29 @@ class Rootfs {
  public:
   // Layers are at `<root>/layers/<chain id>`, writable directories at
   // `<root>/containers/<id>/{upper,work}`, mounts at `<run_root>/containers/<id>/rootfs` and
-  // `<run_root>/containers/<id>/volumes/<number>`. Goes on with deletions that an earlier life
-  // began; they run on a lane of this object's own.
+  // `<run_root>/containers/<id>/volumes/<number>`, and at `…/store` while one of these is made for
+  // a user namespace. Goes on with deletions that an earlier life began; they run on a lane of this
+  // object's own.
   static absl::StatusOr<std::unique_ptr<Rootfs>> Open(std::string root, std::string run_root);
   ~Rootfs();  // Finishes deletions.
 
   // Mounts the overlay for `container` and returns where. What an interrupted call left is
-  // replaced, its writable directory too. The layers must be pinned (image.h) until Remove.
-  absl::StatusOr<std::string> Prepare(const base::Context& ctx, const base::ContainerId& container,
-                                      const std::vector<std::string>& chain_ids);
+  // replaced, its writable directory too. The layers must be pinned (image.h) until Remove. With
+  // `user` the layers' files have the ids that this user namespace gives them, those of the
+  // writable directory are the namespace's on disk too: nothing of root's is written there.
+  // FAILED_PRECONDITION when the file system of `root` cannot be id-mapped.
+  absl::StatusOr<std::string> Prepare(
+      const base::Context& ctx, const base::ContainerId& container,
+      const std::vector<std::string>& chain_ids,
+      const std::optional<base::UserNamespace>& user = std::nullopt);
 
   // Mounts the files of an image for `container`, read-only, nosuid and nodev, and returns where.
   // `number` tells its volumes apart. What an interrupted call left is replaced. The layers must be
-  // pinned until Remove, which unmounts it.
-  absl::StatusOr<std::string> MountVolume(const base::Context& ctx,
-                                          const base::ContainerId& container, int number,
-                                          const std::vector<std::string>& chain_ids);
+  // pinned until Remove, which unmounts it. `user` as in Prepare.
+  absl::StatusOr<std::string> MountVolume(
+      const base::Context& ctx, const base::ContainerId& container, int number,
+      const std::vector<std::string>& chain_ids,
+      const std::optional<base::UserNamespace>& user = std::nullopt);
 
   // Unmounts and deletes the writable directory: renamed away first, then unlinked for at most half
   // of the context's time, the rest in the background. OK if there is nothing.
@@ -59,8 +67,13 @@ class Rootfs {
   std::string DirectoryOf(const base::ContainerId& container) const;
   std::string TargetOf(const base::ContainerId& container) const;
   std::string VolumesOf(const base::ContainerId& container) const;
-  // An overlay of these layers, without a place to write to.
-  base::Overlay LayersOf(const std::vector<std::string>& chain_ids) const;
+  std::string StoreOf(const base::ContainerId& container) const;
+  // With a `user`: mounts all of the store with its ids at StoreOf, for as long as `mapped` lives.
+  absl::Status MapStore(const base::ContainerId& container,
+                        const std::optional<base::UserNamespace>& user,
+                        base::ScopedMount* mapped) const;
+  // An overlay of these layers below `store`, without a place to write to.
+  base::Overlay LayersOf(const std::string& store, const std::vector<std::string>& chain_ids) const;
   absl::Status UnmountVolumes(const base::ContainerId& container) const;
   absl::StatusOr<Trash::Removal> Discard(const base::ContainerId& container);
   // Makes the writable directories, with the image's root folder as the model of the new root.

@@ -29,6 +29,7 @@
 #include "base/strings.h"
 #include "base/undo.h"
 #include "base/unique_fd.h"
+#include "network/user_namespace.h"
 
 namespace network {
 namespace {
@@ -39,8 +40,8 @@ struct NamespaceType {
   std::string_view name;
   int flag;
 };
-constexpr std::array<NamespaceType, 3> kTypes = {
-    {{"net", CLONE_NEWNET}, {"ipc", CLONE_NEWIPC}, {"uts", CLONE_NEWUTS}}};
+constexpr std::array<NamespaceType, 4> kTypes = {
+    {{"net", CLONE_NEWNET}, {"ipc", CLONE_NEWIPC}, {"uts", CLONE_NEWUTS}, {"user", CLONE_NEWUSER}}};
 
 // The clone(2) flag of a type; 0 for an unknown one.
 int FlagOf(std::string_view type) {
@@ -73,7 +74,18 @@ absl::StatusOr<int> CheckSetup(const NamespaceSetup& setup) {
   if (!setup.hostname.empty() && (flags & CLONE_NEWUTS) == 0) {
     return absl::InvalidArgumentError("a host name needs a uts namespace");
   }
+  if (setup.user.has_value() != ((flags & CLONE_NEWUSER) != 0)) {
+    return absl::InvalidArgumentError("a user namespace needs its maps, and they need its pin");
+  }
   return flags;
+}
+
+std::vector<std::string> TypesOf(const NamespaceSetup& setup) {
+  std::vector<std::string> types;
+  for (const NamespacePin& pin : setup.pins) {
+    types.push_back(pin.type);
+  }
+  return types;
 }
 
 absl::Status MakePinFile(const std::string& path) {
@@ -82,43 +94,63 @@ absl::Status MakePinFile(const std::string& path) {
   return base::Open(path, O_RDONLY | O_CREAT | O_EXCL, 0444).status();
 }
 
-// Runs on the fresh thread.
-absl::Status EnterAndPin(const NamespaceSetup& setup, int flags) {
-  if (unshare(flags) != 0) {
-    return base::ErrnoStatus(errno, "unshare namespaces");
+// Everything the fresh thread works with.
+struct ThreadTask {
+  const NamespaceSetup& setup;
+  int flags = 0;
+  pid_t holder = 0;  // Of the namespaces, where they have an owner; 0: the thread makes them.
+  absl::Status status;
+};
+
+absl::Status Enter(const ThreadTask& task) {
+  if (task.holder == 0) {
+    return unshare(task.flags) == 0 ? absl::OkStatus() : NamespaceError(errno);
   }
+  for (const NamespacePin& pin : task.setup.pins) {
+    if (pin.type == "user") {
+      continue;  // No thread can; the rights in the others are ours from outside.
+    }
+    const std::string path = base::StrCat("/proc/", task.holder, "/ns/", pin.type);
+    ASSIGN_OR_RETURN(const base::UniqueFd space, base::Open(path, O_RDONLY));
+    if (setns(space.get(), FlagOf(pin.type)) != 0) {
+      return base::ErrnoStatus(errno, base::StrCat("enter ", path));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Runs on the fresh thread.
+absl::Status EnterAndPin(const ThreadTask& task) {
+  const NamespaceSetup& setup = task.setup;
+  RETURN_IF_ERROR(Enter(task));
   for (const NamespacePin& pin : setup.pins) {
     // /proc/self would be the namespaces of the main thread.
-    const std::string source = base::StrCat("/proc/thread-self/ns/", pin.type);
+    const std::string source = pin.type == "user" ? base::StrCat("/proc/", task.holder, "/ns/user")
+                                                  : base::StrCat("/proc/thread-self/ns/", pin.type);
     if (mount(source.c_str(), pin.path.c_str(), nullptr, MS_BIND, nullptr) != 0) {
       return base::ErrnoStatus(errno, base::StrCat("pin a namespace at ", pin.path));
     }
   }
   for (const auto& [name, value] : setup.sysctls) {
     ASSIGN_OR_RETURN(const std::string path, SysctlPath(name));
-    RETURN_IF_ERROR(
-        base::Annotate(base::WriteControlFile(path, value), base::StrCat("sysctl ", name)));
+    const absl::Status written = setup.user.has_value()
+                                     ? WriteOwnedSysctl(path, value, setup.user->map)
+                                     : base::WriteControlFile(path, value);
+    RETURN_IF_ERROR(base::Annotate(written, base::StrCat("sysctl ", name)));
   }
   if (!setup.hostname.empty() && sethostname(setup.hostname.data(), setup.hostname.size()) != 0) {
     return base::ErrnoStatus(errno, base::StrCat("set the host name ", setup.hostname));
   }
-  return (flags & CLONE_NEWNET) != 0 ? BringUpLoopback() : absl::OkStatus();
+  return (task.flags & CLONE_NEWNET) != 0 ? BringUpLoopback() : absl::OkStatus();
 }
-
-struct ThreadTask {
-  const NamespaceSetup& setup;
-  int flags;
-  absl::Status status;
-};
 
 void* RunThreadTask(void* argument) {
   auto* task = static_cast<ThreadTask*>(argument);
-  task->status = EnterAndPin(task->setup, task->flags);
+  task->status = EnterAndPin(*task);
   return nullptr;
 }
 
-absl::Status RunOnFreshThread(const NamespaceSetup& setup, int flags) {
-  ThreadTask task = {.setup = setup, .flags = flags, .status = absl::OkStatus()};
+absl::Status RunOnFreshThread(ThreadTask task) {
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setstacksize(&attributes, kStackBytes);
@@ -228,7 +260,14 @@ absl::StatusOr<std::map<std::string, uint64_t>> PinNamespaces(const NamespaceSet
     undo.Add([&pin] { UnpinNamespace(pin.path).IgnoreError(); });
     RETURN_IF_ERROR(MakePinFile(pin.path));
   }
-  RETURN_IF_ERROR(RunOnFreshThread(setup, flags));
+  std::optional<NamespaceHolder> holder;
+  if (setup.user.has_value()) {
+    ASSIGN_OR_RETURN(holder, NamespaceHolder::Start(*setup.user, TypesOf(setup)));
+  }
+  RETURN_IF_ERROR(RunOnFreshThread({.setup = setup,
+                                    .flags = flags,
+                                    .holder = holder.has_value() ? holder->pid() : 0,
+                                    .status = absl::OkStatus()}));
   std::map<std::string, uint64_t> inodes;
   for (const NamespacePin& pin : setup.pins) {
     ASSIGN_OR_RETURN(inodes[pin.type], NamespaceInode(pin.path));

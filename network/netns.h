@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/id.h"
+#include "base/idmap.h"
 
 namespace network {
 
@@ -26,10 +28,17 @@ std::string NetnsPath(std::string_view directory, const base::PodId& pod);
 // processes doing the same.
 absl::Status PrepareNetnsDirectory(const std::string& directory);
 
-// One namespace to pin. `type` is "net", "ipc" or "uts"; the parent directory of `path` is made.
+// One namespace to pin. `type` is "net", "ipc", "uts" or, for a setup with one, "user"; the parent
+// directory of `path` is made.
 struct NamespacePin {
   std::string type;
   std::string path;
+};
+
+// A user namespace that is to own the others of a setup.
+struct NewUserNamespace {
+  base::IdMap map;
+  std::string holder;  // Path of crisp-init.
 };
 
 struct NamespaceSetup {
@@ -38,6 +47,9 @@ struct NamespaceSetup {
   std::map<std::string, std::string> sysctls;
   // Set in the new uts namespace; empty leaves the host's name in it.
   std::string hostname;
+  // Needs a pin of type "user". No thread of a process can make one (user_namespaces(7)): a child
+  // makes it together with the rest, and is gone again when they are pinned.
+  std::optional<NewUserNamespace> user = std::nullopt;
 };
 
 // Creates new namespaces, pins them, sets sysctls and host name and brings up `lo` in a new network
@@ -45,8 +57,8 @@ struct NamespaceSetup {
 // work ever runs in the new namespaces. A pin left over from a crash is replaced.
 // Returns the inode of each namespace by type: it names the namespace until the next boot.
 // Errors: INVALID_ARGUMENT for an unknown or repeated type, a sysctl that belongs to no namespace
-// of the setup, a host name without a uts namespace; else the failed system call. Nothing is left
-// then.
+// of the setup, a host name without a uts namespace; RESOURCE_EXHAUSTED when a limit below
+// /proc/sys/user is reached; else the failed system call. Nothing is left then.
 absl::StatusOr<std::map<std::string, uint64_t>> PinNamespaces(const NamespaceSetup& setup);
 
 // Pins the namespace of `type` ("pid") that the running process `pid` is in, and returns its inode.

@@ -13,6 +13,8 @@
 #include "runtimeservice/new_container.h"
 #include "runtimeservice/requests.h"
 #include "runtimeservice/runtime_service.h"
+#include "runtimeservice/spec/user_namespace.h"
+#include "runtimeservice/user_namespaces.h"
 
 namespace runtimeservice {
 namespace {
@@ -30,6 +32,7 @@ absl::StatusOr<NamespacePaths> RuntimeService::NamespacesFor(
     if (pin.type() == "uts") paths.uts = pin.path();
     if (pin.type() == "ipc") paths.ipc = pin.path();
     if (pin.type() == "pid") shared_pid = pin.path();
+    if (pin.type() == "user") paths.user = pin.path();
   }
   const cri::NamespaceOption& options = EffectiveNamespaces(pod.record.config(), config);
   constexpr char kField[] = "config.linux.security_context.namespace_options";
@@ -54,24 +57,55 @@ absl::StatusOr<NamespacePaths> RuntimeService::NamespacesFor(
   return paths;
 }
 
+std::optional<base::UserNamespace> RuntimeService::UserNamespaceOf(const Pod& pod) const {
+  const std::optional<base::IdMap> map = PodIdMap(pod.record.config());
+  if (!map.has_value()) {
+    return std::nullopt;
+  }
+  return base::UserNamespace{.path = paths_.Namespaces(pod.id) + "/user", .map = *map};
+}
+
+absl::StatusOr<std::string> RuntimeService::PrepareUserNamespace(const Pod& pod,
+                                                                 const base::UserNamespace& user,
+                                                                 NewContainer* plan) {
+  const std::string bundle = paths_.Container(plan->container.id);
+  if (plan->container.record.infra()) {
+    RETURN_IF_ERROR(GiveToRoot(plan->rootfs, user.map));  // The runtime makes mount points in it.
+  }
+  plan->mounts_staged = true;
+  RETURN_IF_ERROR(StageVolumes(bundle, plan->container.record.config(), user, &plan->mounts));
+  const cri::NamespaceOption& options =
+      pod.record.config().linux().security_context().namespace_options();
+  return options.network() == cri::NODE ? StageSysfs(bundle) : std::string();
+}
+
 absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, NewContainer* plan) {
   state::ContainerRecord& record = plan->container.record;
   const std::string bundle = paths_.Container(plan->container.id);
   RETURN_IF_ERROR(base::MakeDirectories(bundle, 0711));
+  const std::optional<base::UserNamespace> user_namespace = UserNamespaceOf(pod);
   if (record.infra()) {
     plan->rootfs = bundle + "/root";  // Not Rootfs' mount point; the bundle's removal takes it.
     RETURN_IF_ERROR(base::MakeDirectories(plan->rootfs));
   } else {
     ASSIGN_OR_RETURN(plan->rootfs,
                      uses_.rootfs.Prepare(ctx, plan->container.id,
-                                          {record.chain_ids().begin(), record.chain_ids().end()}));
+                                          {record.chain_ids().begin(), record.chain_ids().end()},
+                                          user_namespace));
   }
-  RETURN_IF_ERROR(MountImageVolumes(ctx, plan));
+  std::string sysfs;
+  if (user_namespace.has_value()) {
+    ASSIGN_OR_RETURN(sysfs, PrepareUserNamespace(pod, *user_namespace, plan));
+  }
+  RETURN_IF_ERROR(MountImageVolumes(ctx, pod, plan));
   cri::ContainerConfig config = record.config();
   *config.mutable_linux()->mutable_security_context()->mutable_namespace_options() =
       EffectiveNamespaces(pod.record.config(), record.config());
   ASSIGN_OR_RETURN(ProcessUser user, ResolveUser(config.linux().security_context(),
                                                  plan->process.user, plan->rootfs));
+  if (user_namespace.has_value()) {
+    RETURN_IF_ERROR(CheckMapped(user, user_namespace->map));
+  }
   *record.mutable_user() = user.ToCri();
   ASSIGN_OR_RETURN(NamespacePaths namespaces, NamespacesFor(pod, record.config()));
   ASSIGN_OR_RETURN(std::string hostname, PodHostname(pod.record.config(), host_.hostname, pod.id));
@@ -90,7 +124,8 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
                         .hostname = std::move(hostname),
                         .mounts = plan->mounts,
                         .devices = plan->devices.nodes,
-                        .apparmor_profile = plan->apparmor_profile};
+                        .apparmor_profile = plan->apparmor_profile,
+                        .sysfs = std::move(sysfs)};
   ASSIGN_OR_RETURN(base::OrderedJson spec, BuildSpec(input));
   if (!record.infra()) {
     devices_.Edit(input.pod, record.config(), plan->devices, &spec);
@@ -132,6 +167,9 @@ absl::Status RuntimeService::CreateWithMonitor(const Context& ctx, NewContainer*
   ASSIGN_OR_RETURN(NewMonitor monitor, NewMonitor::Launch(limited, uses_.launcher, spec));
   plan->monitor.emplace(std::move(monitor));
   ASSIGN_OR_RETURN(container.pid, plan->monitor->Create(limited));
+  if (plan->mounts_staged) {
+    RETURN_IF_ERROR(ReleaseStaged(directory));
+  }
   // A target is joined by its number; had it ended meanwhile, that might be another's by now.
   RETURN_IF_ERROR(CheckTarget(config));
   record.set_state(state::ContainerRecord::CREATED);
@@ -157,6 +195,7 @@ absl::Status RuntimeService::DiscardContainer(const Context& ctx, Container cont
   RETURN_IF_ERROR(RuntimeOf(container.record).Delete(ctx, container.id.str()));
   RETURN_IF_ERROR(base::RemoveCgroup(container.record.cgroup()));
   RETURN_IF_ERROR(uses_.rootfs.Remove(ctx, container.id));
+  RETURN_IF_ERROR(ReleaseStaged(directory));
   RETURN_IF_ERROR(base::RemoveTree(directory));
   ReleaseImages(container.id, container.record);
   return registry_->DeleteContainer(container.id);

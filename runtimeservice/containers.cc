@@ -10,6 +10,7 @@
 #include "runtimeservice/runtime_service.h"
 #include "runtimeservice/signals.h"
 #include "runtimeservice/spec/cgroup_path.h"
+#include "runtimeservice/spec/user_namespace.h"
 
 namespace runtimeservice {
 namespace {
@@ -78,6 +79,7 @@ absl::StatusOr<RuntimeService::NewContainer> RuntimeService::PlanContainer(
     return absl::InvalidArgumentError(
         "config.linux.security_context.privileged: the pod sandbox is not privileged");
   }
+  RETURN_IF_ERROR(CheckContainerUserNamespace(pod.record.config(), config));
   RETURN_IF_ERROR(NamespacesFor(pod, config).status());
   ASSIGN_OR_RETURN(plan.devices, devices_.Plan(pod.record.config(), config, handler->traits));
   RETURN_IF_ERROR(PlanSecurity(&plan));

@@ -81,12 +81,14 @@ absl::Status RuntimeService::AcquireImageVolumes(NewContainer* plan) {
   return absl::OkStatus();
 }
 
-absl::Status RuntimeService::MountImageVolumes(const Context& ctx, NewContainer* plan) {
+absl::Status RuntimeService::MountImageVolumes(const Context& ctx, const Pod& pod,
+                                               NewContainer* plan) {
   for (const state::ImageVolume& volume : plan->container.record.image_volumes()) {
     const int number = volume.mount();
     const cri::Mount& mount = plan->container.record.config().mounts(number);
     const absl::StatusOr<std::string> root = uses_.rootfs.MountVolume(
-        ctx, plan->container.id, number, {volume.chain_ids().begin(), volume.chain_ids().end()});
+        ctx, plan->container.id, number, {volume.chain_ids().begin(), volume.chain_ids().end()},
+        UserNamespaceOf(pod));
     RETURN_IF_ERROR(VolumeError(number, "image", root.status()));
     absl::StatusOr<std::string> path = ResolveSubPath(*root, mount.image_sub_path());
     RETURN_IF_ERROR(VolumeError(number, "image_sub_path", path.status()));

@@ -14,6 +14,7 @@
 #include "runtimeservice/runtime_service.h"
 #include "runtimeservice/spec/security_profile.h"
 #include "runtimeservice/spec/sysctls.h"
+#include "runtimeservice/user_namespaces.h"
 
 namespace runtimeservice {
 namespace {
@@ -44,6 +45,10 @@ absl::Status RuntimeService::PinPodNamespaces(Pod* pod) {
   if (Namespaces(*pod).ipc() != cri::NODE) {
     setup.pins.push_back({.type = "ipc", .path = directory + "/ipc"});
   }
+  if (const std::optional<base::UserNamespace> user = UserNamespaceOf(*pod)) {
+    setup.pins.push_back({.type = "user", .path = user->path});
+    setup.user = {.map = user->map, .holder = config_.init_path};
+  }
   ASSIGN_OR_RETURN(setup.sysctls, PodSysctls(pod->record.config(), config_.defaults.sysctls));
   if (setup.pins.empty()) {
     return absl::OkStatus();
@@ -64,7 +69,16 @@ absl::Status RuntimeService::MakePodFiles(const Pod& pod) {
   const std::vector<std::string> ips(pod.record.ips().begin(), pod.record.ips().end());
   ASSIGN_OR_RETURN(const std::string hostname,
                    PodHostname(pod.record.config(), host_.hostname, pod.id));
-  return WritePodFiles(paths_.Pod(pod.id), pod.record.config(), hostname, ips).status();
+  ASSIGN_OR_RETURN(const PodFiles files,
+                   WritePodFiles(paths_.Pod(pod.id), pod.record.config(), hostname, ips));
+  if (const std::optional<base::UserNamespace> user = UserNamespaceOf(pod)) {
+    for (const std::string& path : {files.resolv_conf, files.hostname, files.hosts, files.shm}) {
+      if (path != files.shm || Namespaces(pod).ipc() != cri::NODE) {
+        RETURN_IF_ERROR(GiveToRoot(path, user->map));
+      }
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<RuntimeService::NewContainer> RuntimeService::PlanInfra(const Pod& pod) {
@@ -147,7 +161,7 @@ absl::Status RuntimeService::ReleasePod(const Context& ctx, Pod* pod) {
   RETURN_IF_ERROR(base::Unmount(paths_.Shm(pod->id)));
   RETURN_IF_ERROR(base::RemoveTree(paths_.Pod(pod->id)));
   const std::string directory = paths_.Namespaces(pod->id);
-  for (const char* type : {"/ipc", "/uts", "/pid"}) {
+  for (const char* type : {"/ipc", "/uts", "/pid", "/user"}) {
     RETURN_IF_ERROR(network::UnpinNamespace(directory + type));
   }
   RETURN_IF_ERROR(base::RemoveTree(directory));

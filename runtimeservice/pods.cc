@@ -20,7 +20,8 @@ constexpr absl::Duration kReleaseTime = absl::Minutes(2);
 absl::StatusOr<cri::RunPodSandboxResponse> RuntimeService::RunPodSandbox(
     const Context& ctx, const cri::RunPodSandboxRequest& request) {
   RETURN_IF_ERROR(CheckPodConfig(request.config(), request.has_config()));
-  RETURN_IF_ERROR(FindHandler(request.runtime_handler()).status());
+  ASSIGN_OR_RETURN(const Handler* handler, FindHandler(request.runtime_handler()));
+  RETURN_IF_ERROR(CheckUserNamespaceSupport(request.config(), *handler));
   const std::string name = PodName(request.config().metadata());
   ASSIGN_OR_RETURN(const std::string id,
                    creations_.Run(ctx, name, name, [&](const Context& shared) {

@@ -11,6 +11,7 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "runtimeservice/runtime_service.h"
+#include "runtimeservice/user_namespaces.h"
 
 namespace runtimeservice {
 namespace {
@@ -83,6 +84,7 @@ RuntimeService::RuntimeService(ServiceConfig config, ServiceDependencies depende
       host_(std::move(host)),
       paths_(config_.run_root, uses_.network.config().netns_dir),
       boot_id_(std::move(boot_id)),
+      user_namespaces_(ProbeUserNamespaces(config_.init_path, config_.root, host_)),
       seccomp_(host_),
       devices_(config_.devices),
       apparmor_({.enabled = host_.apparmor}, config_.apparmor_profile, uses_.launcher),
@@ -123,6 +125,9 @@ void RuntimeService::Recover() {
   }
   SweepStrays();
   RequestNetworkGc();
+  if (!user_namespaces_.ok()) {
+    base::LogInfo("pods cannot have user namespaces: ", base::ToStd(user_namespaces_.message()));
+  }
   const absl::Status ready = ProgramsReady();
   if (!ready.ok()) {
     base::LogError("no pod can run: ", base::ToStd(ready.message()));
@@ -247,13 +252,14 @@ absl::Status RuntimeService::SweepContainer(const Context& ctx, const std::strin
     }
     RETURN_IF_ERROR(TakeMonitorLock(ctx, directory).status());
     RETURN_IF_ERROR(uses_.rootfs.Remove(ctx, *id));
+    RETURN_IF_ERROR(ReleaseStaged(directory));
   }
   return base::RemoveTree(directory);
 }
 
 absl::Status RuntimeService::SweepNamespaces(const std::string& name) {
   const std::string directory = base::StrCat(paths_.AllNamespaces(), "/", name);
-  for (const char* type : {"/ipc", "/uts", "/pid"}) {
+  for (const char* type : {"/ipc", "/uts", "/pid", "/user"}) {
     RETURN_IF_ERROR(network::UnpinNamespace(directory + type));
   }
   // Another daemon may pin in the same directory: ours are those of our own pods.

@@ -11,6 +11,7 @@
 #include "runtimeservice/port_mappings.h"
 #include "runtimeservice/spec/security_profile.h"
 #include "runtimeservice/spec/user.h"
+#include "runtimeservice/spec/user_namespace.h"
 
 namespace runtimeservice {
 namespace {
@@ -47,16 +48,7 @@ absl::Status CheckNamespaces(const cri::NamespaceOption& options, std::string_vi
     return absl::InvalidArgumentError(
         base::StrCat(where, ".namespace_options.pid: there is no mode ", options.pid()));
   }
-  const cri::UserNamespace& user = options.userns_options();
-  if (user.mode() != cri::NODE && options.has_userns_options()) {
-    return absl::InvalidArgumentError(base::StrCat(
-        where, ".namespace_options.userns_options: user namespaces are not supported yet"));
-  }
-  if (user.uids_size() != 0 || user.gids_size() != 0) {
-    return absl::InvalidArgumentError(
-        base::StrCat(where, ".namespace_options.userns_options: mappings need a user namespace"));
-  }
-  return absl::OkStatus();
+  return CheckUserNamespace(options, where);
 }
 
 bool HasDotDot(const std::string& path) {
@@ -103,7 +95,13 @@ absl::Status CheckPodConfig(const cri::PodSandboxConfig& config, bool present) {
   RETURN_IF_ERROR(CheckPortMappings(config));
   RETURN_IF_ERROR(CheckUser(security));
   RETURN_IF_ERROR(CheckPodProfiles(security));
-  return CheckNamespaces(security.namespace_options(), "config.linux.security_context");
+  RETURN_IF_ERROR(CheckNamespaces(security.namespace_options(), "config.linux.security_context"));
+  if (security.namespace_options().pid() == cri::NODE && PodIdMap(config).has_value()) {
+    return absl::InvalidArgumentError(
+        "config.linux.security_context.namespace_options.pid: NODE is not possible with a user "
+        "namespace of the pod's own");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckContainerConfig(const cri::ContainerConfig& config, bool present) {

@@ -8,12 +8,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/context.h"
+#include "base/idmap.h"
 #include "base/lane.h"
 #include "base/launcher.h"
 #include "imageservice/image.h"
@@ -134,6 +136,10 @@ class RuntimeService {
   absl::Status PrepareSecurity();
   // The handler of that name, the default one for an empty name; INVALID_ARGUMENT for an unknown.
   absl::StatusOr<const Handler*> FindHandler(const std::string& name) const;
+  // FAILED_PRECONDITION when the pod wants a user namespace that `handler` or this host cannot
+  // give.
+  absl::Status CheckUserNamespaceSupport(const cri::PodSandboxConfig& config,
+                                         const Handler& handler) const;
   // The handler a container was made with, also after its configuration changed.
   Runtime RuntimeOf(const state::ContainerRecord& record) const;
 
@@ -194,6 +200,12 @@ class RuntimeService {
   absl::Status WriteBundle(const Context& ctx, const Pod& pod, NewContainer* plan);
   absl::StatusOr<NamespacePaths> NamespacesFor(const Pod& pod,
                                                const cri::ContainerConfig& config) const;
+  // The pod's own user namespace; nothing when it has the host's.
+  std::optional<base::UserNamespace> UserNamespaceOf(const Pod& pod) const;
+  // Makes what a container in a user namespace needs besides its root file system. Returns what is
+  // to be bound on /sys, empty where a new one can be mounted.
+  absl::StatusOr<std::string> PrepareUserNamespace(const Pod& pod, const base::UserNamespace& user,
+                                                   NewContainer* plan);
   absl::Status CreateWithMonitor(const Context& ctx, NewContainer* plan);
   absl::Status CheckTarget(const cri::ContainerConfig& config) const;
   // Kills the container if it runs, and removes everything of it, its record last.
@@ -203,7 +215,7 @@ class RuntimeService {
   // Finds and pins the images that are volumes of `plan`'s container, and notes them in its record.
   absl::Status AcquireImageVolumes(NewContainer* plan);
   // Mounts them and fills in the sources of their mounts. DiscardContainer unmounts them.
-  absl::Status MountImageVolumes(const Context& ctx, NewContainer* plan);
+  absl::Status MountImageVolumes(const Context& ctx, const Pod& pod, NewContainer* plan);
   // The pins of the container's own image and of its volumes, for one known from a record.
   void PinImages(const state::ContainerRecord& record);
   void ReleaseImages(const base::ContainerId& id, const state::ContainerRecord& record);
@@ -254,6 +266,7 @@ class RuntimeService {
   const HostFacts host_;
   const Paths paths_;
   const std::string boot_id_;
+  const absl::Status user_namespaces_;  // ProbeUserNamespaces, once at the start.
   std::map<std::string, Handler> handlers_;
   SeccompFilters seccomp_;
   ContainerDevices devices_;

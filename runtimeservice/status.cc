@@ -11,6 +11,7 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "runtimeservice/runtime_service.h"
+#include "runtimeservice/spec/user_namespace.h"
 
 namespace runtimeservice {
 
@@ -50,6 +51,21 @@ absl::Status RuntimeService::PrepareSecurity() {
     base::LogWarning("AppArmor: ", base::ToStd(loaded.message()));
   }
   return absl::OkStatus();
+}
+
+absl::Status RuntimeService::CheckUserNamespaceSupport(const cri::PodSandboxConfig& config,
+                                                       const Handler& handler) const {
+  if (!PodIdMap(config).has_value()) {
+    return absl::OkStatus();
+  }
+  constexpr char kField[] = "config.linux.security_context.namespace_options.userns_options";
+  if (!user_namespaces_.ok()) {
+    return base::Annotate(user_namespaces_, kField);
+  }
+  return handler.traits.user_namespaces
+             ? absl::OkStatus()
+             : absl::FailedPreconditionError(base::StrCat(kField, ": the runtime handler ",
+                                                          handler.name, " has no user namespaces"));
 }
 
 absl::Status RuntimeService::ProgramsReady() const {
@@ -113,12 +129,15 @@ absl::StatusOr<cri::StatusResponse> RuntimeService::Status(const Context&,
     cri::RuntimeHandler* handler = response.add_runtime_handlers();
     handler->set_name(name);
     handler->mutable_features()->set_recursive_read_only_mounts(traits.recursive_read_only);
+    handler->mutable_features()->set_user_namespaces(traits.user_namespaces &&
+                                                     user_namespaces_.ok());
   };
   for (const auto& [name, handler] : handlers_) {
     add_handler(name, handler.traits);
   }
   add_handler("", handlers_.at(config_.default_handler).traits);
   response.mutable_features()->set_supplemental_groups_policy(true);
+  response.mutable_features()->set_user_namespaces_host_network(user_namespaces_.ok());
   if (request.verbose()) {
     base::Json debts = base::Json::array();
     for (const network::DetachDebts::Debt& debt : uses_.debts.List()) {

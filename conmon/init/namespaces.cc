@@ -80,8 +80,9 @@ int Hold(int argc, char** argv) {
   }
   const int signals = OpenSignals();
   if (signals < 0 || unshare(flags) != 0) {
-    Complain(kInit, "hold: unshare: ", strerror(errno));
-    return 1;
+    const int error = errno;
+    Complain(kInit, "hold: unshare: ", strerror(error));
+    return error == ENOSPC || error == EUSERS ? kLimitReached : 1;
   }
   if (write(STDOUT_FILENO, "ready\n", 6) != 6) {
     return 1;

@@ -27,6 +27,7 @@ namespace runtimeservice {
 struct HandlerTraits {
   std::vector<std::string> allowed_annotations;  // Prefixes; see annotations.h.
   bool recursive_read_only = false;              // Its runtime knows the mount option rro.
+  bool user_namespaces = false;                  // Its runtime joins a user namespace by its path.
   bool compiled_seccomp = false;                 // It takes run.oci.seccomp_bpf_data: crun.
   int64_t min_memory_bytes = 0;                  // The least limit its runtime starts with.
   bool privileged_host_devices = true;           // Privileged containers get the host's devices.
@@ -58,7 +59,8 @@ struct NamespacePaths {
   std::string net;
   std::string ipc;
   std::string uts;
-  std::string pid;  // Of the pod's infra container (POD) or of the target container (TARGET).
+  std::string pid;        // Of the pod's infra container (POD) or of the target container (TARGET).
+  std::string user = {};  // Where the pod has one of its own.
 };
 
 // Borrowed references must outlive the call only.
@@ -81,6 +83,7 @@ struct SpecInput {
   std::vector<DeviceNode> devices = {};  // From ContainerDevices::Plan.
   std::string apparmor_profile = {};     // From AppArmorProfiles::Get.
   std::map<std::string, std::string> annotations = {};  // The daemon's own; they win.
+  std::string sysfs = {};  // Bound on /sys where the container's user namespace may not mount one.
 };
 
 // The config.json. INVALID_ARGUMENT for a request that contradicts itself, FAILED_PRECONDITION for

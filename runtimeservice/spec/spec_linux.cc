@@ -1,4 +1,5 @@
 // The "linux" part of config.json: namespaces, limits, devices, seccomp, hidden paths.
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -7,6 +8,7 @@
 #include "runtimeservice/spec/resources.h"
 #include "runtimeservice/spec/spec_parts.h"
 #include "runtimeservice/spec/sysctls.h"
+#include "runtimeservice/spec/user_namespace.h"
 
 namespace runtimeservice {
 namespace {
@@ -37,7 +39,9 @@ OrderedJson NamespacesPart(const SpecInput& input, const NamespaceModes& modes) 
     const bool joined = modes.pid != cri::CONTAINER;
     part.push_back(NamespaceEntry("pid", joined ? input.namespaces.pid : ""));
   }
-  if (input.host.cgroup_mode == base::CgroupMode::kV2 && !Security(input).privileged()) {
+  // Within a user namespace cgroups can only be mounted as one of its own shows them.
+  if (input.host.cgroup_mode == base::CgroupMode::kV2 &&
+      (!Security(input).privileged() || PodIdMap(input.pod).has_value())) {
     part.push_back(NamespaceEntry("cgroup", ""));
   }
   return part;
@@ -144,19 +148,19 @@ absl::Status AddConfinement(const SpecInput& input, OrderedJson* part) {
   return absl::OkStatus();
 }
 
-absl::Status CheckUserNamespace(const cri::NamespaceOption& options, std::string_view where) {
-  if (!options.has_userns_options()) {
-    return absl::OkStatus();
+// A joined user namespace's maps are repeated: runtimes reckon with them.
+void AddUserNamespace(const SpecInput& input, OrderedJson* part) {
+  const std::optional<base::IdMap> map = PodIdMap(input.pod);
+  if (!map.has_value()) {
+    return;
   }
-  const cri::UserNamespace& user = options.userns_options();
-  const std::string field = base::StrCat(where, kOptions, "userns_options: ");
-  if (user.mode() == cri::POD) {
-    return absl::FailedPreconditionError(base::StrCat(field, "user namespaces are not supported"));
-  }
-  if (user.mode() != cri::NODE || user.uids_size() > 0 || user.gids_size() > 0) {
-    return absl::InvalidArgumentError(base::StrCat(field, "mode and mappings make no sense"));
-  }
-  return absl::OkStatus();
+  const auto mapping = [](const base::IdRange& range) {
+    return OrderedJson::array(
+        {{{"containerID", range.inside}, {"hostID", range.outside}, {"size", range.length}}});
+  };
+  (*part)["namespaces"].push_back(NamespaceEntry("user", input.namespaces.user));
+  (*part)["uidMappings"] = mapping(map->uids);
+  (*part)["gidMappings"] = mapping(map->gids);
 }
 
 }  // namespace
@@ -179,8 +183,9 @@ absl::StatusOr<NamespaceModes> ContainerNamespaces(const SpecInput& input) {
   if (modes.pid == cri::TARGET && input.namespaces.pid.empty()) {
     return absl::InvalidArgumentError(base::StrCat(kOptions, "target_id: no such namespace"));
   }
-  RETURN_IF_ERROR(CheckUserNamespace(pod, "the pod's "));
-  RETURN_IF_ERROR(CheckUserNamespace(own, ""));
+  constexpr std::string_view kWhere = "linux.security_context";
+  RETURN_IF_ERROR(CheckUserNamespace(pod, base::StrCat("the pod's ", kWhere)));
+  RETURN_IF_ERROR(CheckUserNamespace(own, kWhere));
   return modes;
 }
 
@@ -188,6 +193,7 @@ absl::StatusOr<OrderedJson> LinuxPart(const SpecInput& input) {
   ASSIGN_OR_RETURN(const NamespaceModes modes, ContainerNamespaces(input));
   OrderedJson part = OrderedJson::object();
   part["namespaces"] = NamespacesPart(input, modes);
+  AddUserNamespace(input, &part);
   ASSIGN_OR_RETURN(part["resources"], ResourcesPart(input));
   part["cgroupsPath"] = input.cgroups_path;
   part["devices"] = DevicesPart(input);

@@ -1,12 +1,14 @@
 // The "mounts" part of config.json.
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "runtimeservice/spec/spec_parts.h"
+#include "runtimeservice/spec/user_namespace.h"
 
 namespace runtimeservice {
 namespace {
@@ -33,12 +35,22 @@ std::vector<MountEntry> KernelMounts(const SpecInput& input, const NamespaceMode
       {"/dev/pts",
        "devpts",
        "devpts",
-       {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
-      {"/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", access}},
+       {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}},
+      input.sysfs.empty()
+          ? MountEntry{"/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", access}}
+          : Bind("/sys", input.sysfs, {"rbind", "rprivate", "nosuid", "noexec", "nodev", "ro"}),
       {"/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", "relatime", access}},
   };
-  // Shows the queues of the IPC namespace it is mounted in, the host's too.
-  mounts.push_back({"/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}});
+  const std::optional<base::IdMap> map = PodIdMap(input.pod);
+  constexpr uint32_t kTtyGroup = 5;
+  if (!map.has_value() || map->gids.Holds(kTtyGroup)) {
+    mounts[2].options.push_back(base::StrCat("gid=", kTtyGroup));
+  }
+  // Shows the queues of the IPC namespace it is mounted in, the host's too; a user namespace may
+  // mount it for an IPC namespace that it owns.
+  if (!map.has_value() || modes.ipc != cri::NODE) {
+    mounts.push_back({"/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}});
+  }
   if (modes.ipc == cri::NODE) {
     mounts.push_back(Bind("/dev/shm", "/dev/shm", {"rbind", "rw", "nosuid", "noexec", "nodev"}));
   } else if (input.pod_files.shm.empty()) {
@@ -84,10 +96,6 @@ absl::StatusOr<MountEntry> RequestedMount(const SpecInput& input, int index) {
     return absl::FailedPreconditionError(
         base::StrCat(kRecursiveReadOnlyUnsupported, field,
                      "recursive_read_only: the runtime cannot make mounts recursively read-only"));
-  }
-  if (mount.uidmappings_size() > 0 || mount.gidmappings_size() > 0) {
-    return absl::FailedPreconditionError(
-        base::StrCat(field, "uidMappings: id-mapped mounts are not supported"));
   }
   ASSIGN_OR_RETURN(std::string destination, ContainerPath(mount.container_path()));
   const MountSource& source = input.mounts[static_cast<size_t>(index)];

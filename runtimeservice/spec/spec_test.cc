@@ -135,7 +135,7 @@ TEST_F(SpecTest, SenselessNamespacesAreRefused) {
   mutable_security()->mutable_namespace_options()->set_pid(cri::POD);
   cri::UserNamespace* userns = mutable_pod_namespaces()->mutable_userns_options();
   userns->set_mode(cri::POD);
-  ExpectRefused(absl::StatusCode::kFailedPrecondition, "userns_options");
+  ExpectRefused(absl::StatusCode::kInvalidArgument, "userns_options.uids");
   userns->set_mode(cri::CONTAINER);
   ExpectRefused(absl::StatusCode::kInvalidArgument, "userns_options");
   userns->set_mode(cri::NODE);

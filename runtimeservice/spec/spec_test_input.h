@@ -58,7 +58,8 @@ struct TestInput {
                       .mounts = mounts,
                       .devices = devices,
                       .apparmor_profile = apparmor_profile,
-                      .annotations = annotations});
+                      .annotations = annotations,
+                      .sysfs = sysfs});
   }
   // The spec; where there is none the error as a string, in which nothing can be found.
   base::OrderedJson Spec() const {
@@ -83,6 +84,7 @@ struct TestInput {
   std::vector<DeviceNode> devices;
   std::string apparmor_profile;
   std::map<std::string, std::string> annotations;
+  std::string sysfs;
 };
 
 // The value at a JSON pointer ("/process/args"); null if there is none.
