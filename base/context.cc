@@ -41,27 +41,27 @@ absl::Status Context::Check() const {
   if (cancellation_ && cancellation_->cancelled()) {
     return absl::CancelledError("the caller cancelled the request");
   }
-  if (absl::Now() >= deadline_) {
+  if (SteadyTime::Now() >= deadline_) {
     return absl::DeadlineExceededError("the request's deadline passed");
   }
   return absl::OkStatus();
 }
 
 int Context::PollTimeout() const {
-  if (deadline_ == absl::InfiniteFuture()) {
+  if (deadline_ == SteadyTime::InfiniteFuture()) {
     return -1;
   }
-  const absl::Duration left = std::max(deadline_ - absl::Now(), absl::ZeroDuration());
+  const absl::Duration left = std::max(deadline_ - SteadyTime::Now(), absl::ZeroDuration());
   const int64_t milliseconds = absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)));
   return static_cast<int>(std::min<int64_t>(milliseconds, std::numeric_limits<int>::max()));
 }
 
 Context Context::WithTimeout(absl::Duration timeout) const {
-  return Context(std::min(deadline_, absl::Now() + timeout), cancellation_);
+  return Context(std::min(deadline_, SteadyTime::Now() + timeout), cancellation_);
 }
 
 Context Context::Detached(absl::Duration timeout) {
-  return Context(absl::Now() + timeout, nullptr);
+  return Context(SteadyTime::Now() + timeout, nullptr);
 }
 
 CancelCallback::CancelCallback(const Context& ctx, std::function<void()> callback)

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "base/unique_fd.h"
 
@@ -39,10 +40,10 @@ class Context {
  public:
   // No deadline, never cancelled.
   Context() = default;
-  Context(absl::Time deadline, std::shared_ptr<Cancellation> cancellation)
+  Context(SteadyTime deadline, std::shared_ptr<Cancellation> cancellation)
       : deadline_(deadline), cancellation_(std::move(cancellation)) {}
 
-  absl::Time deadline() const { return deadline_; }
+  SteadyTime deadline() const { return deadline_; }
   // A descriptor that becomes readable when the request is cancelled; -1 if it never can be.
   int cancel_fd() const;
   // OK, CANCELLED or DEADLINE_EXCEEDED.
@@ -59,7 +60,7 @@ class Context {
  private:
   friend class CancelCallback;
 
-  absl::Time deadline_ = absl::InfiniteFuture();
+  SteadyTime deadline_ = SteadyTime::InfiniteFuture();
   std::shared_ptr<Cancellation> cancellation_;
 };
 

@@ -21,7 +21,7 @@ TEST(ContextTest, DefaultNeverEnds) {
 
 TEST(ContextTest, CancellationReachesDescriptorsMadeBeforeAndAfter) {
   const auto cancellation = std::make_shared<Cancellation>();
-  const Context before(absl::InfiniteFuture(), cancellation);
+  const Context before(SteadyTime::InfiniteFuture(), cancellation);
   EXPECT_FALSE(Readable(before.cancel_fd()));
   cancellation->Cancel();
   EXPECT_TRUE(Readable(before.cancel_fd()));
@@ -29,12 +29,12 @@ TEST(ContextTest, CancellationReachesDescriptorsMadeBeforeAndAfter) {
 
   const auto late = std::make_shared<Cancellation>();
   late->Cancel();
-  EXPECT_TRUE(Readable(Context(absl::InfiniteFuture(), late).cancel_fd()));
+  EXPECT_TRUE(Readable(Context(SteadyTime::InfiniteFuture(), late).cancel_fd()));
 }
 
 TEST(ContextTest, CallbacksRunOnceAndNotAfterTheirEnd) {
   const auto cancellation = std::make_shared<Cancellation>();
-  const Context ctx(absl::InfiniteFuture(), cancellation);
+  const Context ctx(SteadyTime::InfiniteFuture(), cancellation);
   int live = 0;
   int ended = 0;
   int late = 0;
@@ -51,7 +51,7 @@ TEST(ContextTest, CallbacksRunOnceAndNotAfterTheirEnd) {
 }
 
 TEST(ContextTest, DeadlineIsTheEarlierOne) {
-  const Context ctx(absl::Now() + absl::Hours(1), nullptr);
+  const Context ctx(SteadyTime::Now() + absl::Hours(1), nullptr);
   const Context soon = ctx.WithTimeout(absl::Milliseconds(5));
   EXPECT_LE(soon.PollTimeout(), 5);
   EXPECT_GT(ctx.WithTimeout(absl::Hours(2)).PollTimeout(), 3'000'000);

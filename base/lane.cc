@@ -80,7 +80,7 @@ void Lane::RunThread() {
   for (;;) {
     ++idle_;
     bool in_time = true;
-    const absl::Time until = absl::Now() + kIdleTime;
+    const SteadyTime until = SteadyTime::Now() + kIdleTime;
     while (queue_.empty() && !stopping_ && in_time) {
       in_time = work_.WaitUntil(&mutex_, until);
     }

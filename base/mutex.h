@@ -6,7 +6,7 @@
 #include <mutex>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/time/time.h"
+#include "base/clock.h"
 
 namespace base {
 
@@ -42,14 +42,14 @@ class CondVar {
     lock.release();
   }
   // Returns false when `deadline` passed.
-  bool WaitUntil(Mutex* mutex, absl::Time deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    if (deadline == absl::InfiniteFuture()) {
+  bool WaitUntil(Mutex* mutex, SteadyTime deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (deadline == SteadyTime::InfiniteFuture()) {
       Wait(mutex);
       return true;
     }
     std::unique_lock<std::mutex> lock(mutex->mutex_, std::adopt_lock);
     const bool woken =
-        condition_.wait_until(lock, absl::ToChronoTime(deadline)) == std::cv_status::no_timeout;
+        condition_.wait_until(lock, deadline.ToChrono()) == std::cv_status::no_timeout;
     lock.release();
     return woken;
   }

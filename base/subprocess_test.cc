@@ -46,7 +46,7 @@ TEST(SubprocessTest, AChildThatDoesNotReadIsNoError) {
 }
 
 TEST(SubprocessTest, DeadlineKills) {
-  const Context ctx(absl::Now() + absl::Milliseconds(50), nullptr);
+  const Context ctx(SteadyTime::Now() + absl::Milliseconds(50), nullptr);
   const absl::Time start = absl::Now();
   EXPECT_TRUE(absl::IsDeadlineExceeded(RunCommand(ctx, Shell("sleep 30")).status()));
   EXPECT_LT(absl::Now() - start, absl::Seconds(10));
@@ -71,7 +71,7 @@ TEST(SubprocessTest, DeadlineKillsTheWholeGroup) {
 
 TEST(SubprocessTest, CancellationKills) {
   const auto cancellation = std::make_shared<Cancellation>();
-  const Context ctx(absl::InfiniteFuture(), cancellation);
+  const Context ctx(SteadyTime::InfiniteFuture(), cancellation);
   std::thread canceller([&] { cancellation->Cancel(); });
   EXPECT_TRUE(absl::IsCancelled(RunCommand(ctx, Shell("sleep 30")).status()));
   canceller.join();

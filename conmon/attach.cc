@@ -128,6 +128,12 @@ void Server::Answer(Client* client, const Header& header, size_t length) {
     case MessageType::kAttach:
       error = Attach(client, length);
       break;
+    case MessageType::kStart:
+      error = container_.StartSandboxed();
+      break;
+    case MessageType::kGiveUp:
+      error = container_.GiveUp();
+      break;
     default:
       break;
   }

@@ -119,8 +119,13 @@ bool Container::Create(int handshake_fd) {
       BecomeCreate(child);
     }
     ok = runtime > 0;
-    for (int& fd : child) {
-      CloseFd(&fd);
+    for (size_t i = 0; i < 3; ++i) {
+      if (options_.sandboxed) {
+        start_stdio_[i] = child[i];
+        child[i] = -1;
+      } else {
+        CloseFd(&child[i]);
+      }
     }
     ok = ok && WaitForCreate(runtime, handshake_fd);
   }
@@ -134,6 +139,7 @@ bool Container::Create(int handshake_fd) {
     return false;
   }
   OpenOomCounter();
+  start_due_ = options_.sandboxed;
   return true;
 }
 
@@ -377,10 +383,13 @@ void Container::Reap() {
       ReadOomKills();  // First: once it is reaped the cgroup may go.
     }
     int status = 0;
-    if (waitpid(info.si_pid, &status, WNOHANG) == pid_ && pid_ > 0 && !exited_) {
+    const pid_t reaped = waitpid(info.si_pid, &status, WNOHANG);
+    if (reaped == pid_ && pid_ > 0 && !exited_) {
       exited_ = true;
       exit_ = {StatusCode(status), WIFSIGNALED(status) ? WTERMSIG(status) : 0, oom_kills_,
                WallClock()};
+    } else if (reaped == waiter_ && reaped > 0) {
+      WaiterEnded();
     }
   }
 }

@@ -32,6 +32,13 @@ class Container {
   // Kills every process that was started and deletes the container.
   void Undo();
 
+  // For a runtime that keeps the process in a sandbox (options.sandboxed): it takes the standard
+  // descriptors at `start` and alone knows how the process ends, so that `wait` is run as well for
+  // as long as it lives. 0 or an errno: see kStart. Blocks while the runtime starts it.
+  int StartSandboxed();
+  // The container is not started any more: it ends as if killed. 0 or an errno: see kGiveUp.
+  int GiveUp();
+
   int exit_status() const { return exit_status_; }
   Text<1024>& failure() { return failure_; }
 
@@ -39,7 +46,7 @@ class Container {
   void Reap();
   // Records the end of an init that is not our child, seen by foreign_pidfd().
   void InitVanished();
-  int foreign_pidfd() const { return foreign_ && !exited_ ? pidfd_ : -1; }
+  int foreign_pidfd() const { return foreign_ && !exited_ && waiter_ < 0 ? pidfd_ : -1; }
   bool exited() const { return exited_; }
   const Exit& exit() const { return exit_; }
 
@@ -70,6 +77,10 @@ class Container {
   void DiscardOutput();
   bool ReadPid();
   void OpenOomCounter();
+  bool RunStart();
+  void BecomeStart() const;
+  bool RunWaiter();
+  void WaiterEnded();
   void KillChildren();
   bool WaitFor(pid_t child, int64_t deadline);
   bool Fail(const char* what, int error);
@@ -86,7 +97,11 @@ class Container {
   int console_ = -1;
   int terminal_ = -1;
   bool runtime_ran_ = false;
-  bool foreign_ = false;  // The init is not our child: nobody tells us its exit code.
+  bool foreign_ = false;               // The init is not our child: nobody tells us its exit code.
+  int start_stdio_[3] = {-1, -1, -1};  // For `start`, until it has run.
+  bool start_due_ = false;
+  pid_t waiter_ = -1;  // Runs `wait`.
+  int waiter_output_ = -1;
   bool exited_ = false;
   Exit exit_;
   int exit_status_ = -1;

@@ -18,6 +18,8 @@ const char kUsage[] =
     "  --terminal          the container's process has a terminal\n"
     "  --stdin             it has a standard input, fed by attached clients\n"
     "  --stdin-once        which is closed when the first of them ends\n"
+    "  --sandboxed         the process runs in a sandbox of the runtime's: start and wait by "
+    "RUNTIME\n"
     "  --cgroup DIR        cgroup directory that the monitor joins; repeatable\n"
     "  --handshake-fd N    socket to the daemon (default 3)\n"
     "  --help              this text\n";
@@ -51,6 +53,9 @@ bool* FlagOf(const char* name, Options* options) {
   }
   if (strcmp(name, "--stdin") == 0) {
     return &options->has_stdin;
+  }
+  if (strcmp(name, "--sandboxed") == 0) {
+    return &options->sandboxed;
   }
   return strcmp(name, "--stdin-once") == 0 ? &options->stdin_once : nullptr;
 }

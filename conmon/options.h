@@ -14,6 +14,7 @@ struct Options {
   bool terminal = false;
   bool has_stdin = false;
   bool stdin_once = false;
+  bool sandboxed = false;
   int handshake_fd = 3;
   const char* cgroups[32] = {};
   size_t cgroup_count = 0;

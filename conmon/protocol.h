@@ -57,6 +57,12 @@ enum class MessageType : uint32_t {
   kAttach = 19,  // + Attach. From its kReply on the connection gets kOutput and may send kStdin.
   kStdin = 20,   // + at most kMaxData bytes. Ignored when the container has no stdin.
   kStdinEnd = 21,  // This client has no more input.
+  kStart = 22,  // Runs RUNTIME start with the container's standard descriptors, once; EINVAL for a
+                // monitor without --sandboxed. With EIO the runtime failed (its words are in
+                // kRuntimeLogFile) and the container counts as exited 128.
+  kGiveUp =
+      23,  // Of what a monitor with --sandboxed would still start: it counts as killed. EINVAL
+           // for other monitors and after kStart.
 
   // Socket, from the monitor.
   kState = 32,   // + State. Also sent first on each connection; carries a pidfd of the container's

@@ -43,8 +43,9 @@ TEST(ProtocolTest, NumbersOfTheMessagesAreFrozen) {
       {MessageType::kReady, 1},      {MessageType::kGo, 2},          {MessageType::kCreated, 3},
       {MessageType::kFailed, 4},     {MessageType::kAcknowledge, 5}, {MessageType::kGetState, 16},
       {MessageType::kReopenLog, 17}, {MessageType::kResize, 18},     {MessageType::kAttach, 19},
-      {MessageType::kStdin, 20},     {MessageType::kStdinEnd, 21},   {MessageType::kState, 32},
-      {MessageType::kReply, 33},     {MessageType::kOutput, 34},     {MessageType::kExited, 35}};
+      {MessageType::kStdin, 20},     {MessageType::kStdinEnd, 21},   {MessageType::kStart, 22},
+      {MessageType::kGiveUp, 23},    {MessageType::kState, 32},      {MessageType::kReply, 33},
+      {MessageType::kOutput, 34},    {MessageType::kExited, 35}};
   for (const auto& [type, number] : all) {
     EXPECT_EQ(static_cast<uint32_t>(type), number);
   }

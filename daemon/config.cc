@@ -61,6 +61,27 @@ absl::Status ApplyKey(std::span<const ConfigKey<Owner>> keys, std::string_view t
   return absl::OkStatus();
 }
 
+// One of [….default_annotations], CRI-O's way to write them; also its header.
+absl::Status ApplyDefaultAnnotation(const TomlSetting& setting, const std::string& origin,
+                                    Config* config) {
+  const std::string dotted = HandlerKey(setting.path[3], "default_annotations");
+  config->origins.try_emplace(HandlerKey(setting.path[3], ""), origin);
+  std::vector<std::string>& list = config->runtimes[setting.path[3]].default_annotations;
+  if (setting.path.size() == 5) {
+    list.clear();  // A later file's table takes the place of an earlier one's.
+    return absl::OkStatus();
+  }
+  const auto* value = std::get_if<ConfigValue>(&setting.value);
+  const auto* text = value == nullptr ? nullptr : std::get_if<std::string>(value);
+  if (text == nullptr || setting.path[5].empty() ||
+      setting.path[5].find('=') != std::string::npos) {
+    return Invalid(origin, base::StrCat(dotted, ": want names with texts"));
+  }
+  list.push_back(base::StrCat(setting.path[5], "=", *text));
+  config->origins[dotted] = origin;
+  return absl::OkStatus();
+}
+
 absl::Status ApplyHandlerSetting(const TomlSetting& setting, const std::string& origin,
                                  Config* config) {
   const std::string& handler = setting.path[3];
@@ -75,6 +96,9 @@ absl::Status ApplyHandlerSetting(const TomlSetting& setting, const std::string& 
     config->runtimes.try_emplace(handler);
     config->origins.try_emplace(HandlerKey(handler, ""), origin);
     return absl::OkStatus();
+  }
+  if (setting.path[4] == "default_annotations" && (is_table || setting.path.size() == 6)) {
+    return ApplyDefaultAnnotation(setting, origin, config);
   }
   const std::vector<std::string> rest(setting.path.begin() + 4, setting.path.end());
   const std::string name = absl::StrJoin(rest, ".");
@@ -146,12 +170,40 @@ std::map<std::string, RuntimeHandler, std::less<>> DefaultRuntimes() {
       {"runc", {.runtime_path = "/usr/sbin/runc", .runtime_root = "", .allowed_annotations = {}}}};
 }
 
+// Fills what the table of handler `name` leaves to the default runtime's.
+void InheritDefaultRuntime(const std::string& name, Config* config) {
+  const auto parent = config->runtimes.find(config->default_runtime);
+  if (parent == config->runtimes.end() || parent->first == name) {
+    return;
+  }
+  RuntimeHandler& handler = config->runtimes[name];
+  const auto take = [&](const char* key, auto RuntimeHandler::* field) {
+    if (config->Origin(HandlerKey(name, key)) == "default") {
+      handler.*field = parent->second.*field;
+      config->origins[HandlerKey(name, key)] = "inherit_default_runtime";
+    }
+  };
+  take("runtime_path", &RuntimeHandler::runtime_path);
+  take("runtime_type", &RuntimeHandler::runtime_type);
+  take("runtime_config_path", &RuntimeHandler::runtime_config_path);
+  take("runtime_arguments", &RuntimeHandler::runtime_arguments);
+  take("sandbox", &RuntimeHandler::sandbox);
+  take("container_create_timeout", &RuntimeHandler::container_create_timeout);
+  take("container_min_memory", &RuntimeHandler::container_min_memory);
+  take("privileged_without_host_devices", &RuntimeHandler::privileged_without_host_devices);
+  take("monitor_cgroup", &RuntimeHandler::monitor_cgroup);
+  take("monitor_env", &RuntimeHandler::monitor_env);
+}
+
 // Fills the values whose default follows from another value, and checks what spans keys.
 absl::Status Complete(Config* config) {
   if (config->listen.empty()) {
     config->listen = base::StrCat(config->runroot, "/crisp.sock");
   }
   for (auto& [name, handler] : config->runtimes) {
+    if (handler.inherit_default_runtime) {
+      InheritDefaultRuntime(name, config);
+    }
     if (handler.runtime_path.empty()) {
       return Invalid(config->Origin(HandlerKey(name, "")),
                      base::StrCat(HandlerKey(name, ""), ": the key runtime_path is missing"));

@@ -19,9 +19,19 @@ namespace crispd {
 struct RuntimeHandler {
   std::string runtime_path;
   std::string runtime_root;  // Empty in a file: RUNROOT/runtime/NAME.
+  std::string runtime_type = "oci";
+  std::string runtime_config_path;
+  std::vector<std::string> runtime_arguments;
+  bool inherit_default_runtime = false;
+  bool sandbox = false;
   std::vector<std::string> allowed_annotations;
+  std::vector<std::string> disallowed_annotations;
+  std::vector<std::string> default_annotations;  // "NAME=VALUE".
   bool privileged_without_host_devices = false;
   int64_t container_create_timeout = 60;  // Seconds.
+  std::string container_min_memory;       // "12MiB"; empty: what is known of the runtime.
+  std::string monitor_cgroup;             // Empty: conmon_cgroup.
+  std::vector<std::string> monitor_env;
 };
 
 // Every value crisp runs with. Plain data; config_keys.cc says what each means and may be.

@@ -108,6 +108,47 @@ absl::Status CheckDevice(std::string_view text) {
   return runtimeservice::ParseDeviceRequest(text).status();
 }
 
+absl::Status CheckRuntimeType(std::string_view text) {
+  if (text == "oci") return absl::OkStatus();
+  if (text == "vm") {
+    return Invalid(
+        "the runtime type \"vm\" (a shim of containerd's protocol) is not built: only "
+        "\"oci\" is");
+  }
+  return Invalid(base::StrCat("unknown runtime type \"", text, "\": use \"oci\""));
+}
+
+absl::Status CheckRuntimeArgument(std::string_view text) {
+  return text.starts_with('-') ? absl::OkStatus()
+                               : Invalid(base::StrCat("want an option such as \"--debug\" or "
+                                                      "\"--platform=kvm\", got \"",
+                                                      text, "\""));
+}
+
+absl::StatusOr<int64_t> ParseByteSize(std::string_view text) {
+  struct Unit {
+    std::string_view name;
+    int64_t bytes;
+  };
+  constexpr Unit kUnits[] = {{"KiB", 1 << 10}, {"MiB", 1 << 20},   {"GiB", 1 << 30}, {"KB", 1000},
+                             {"MB", 1000000},  {"GB", 1000000000}, {"B", 1},         {"", 1}};
+  if (text.empty()) return 0;
+  for (const Unit& unit : kUnits) {
+    if (!text.ends_with(unit.name)) continue;
+    std::string_view digits = text.substr(0, text.size() - unit.name.size());
+    while (digits.ends_with(' ')) digits.remove_suffix(1);
+    int64_t number = 0;
+    if (absl::SimpleAtoi(base::ToAbsl(digits), &number) && number >= 0 &&
+        number <= INT64_MAX / unit.bytes) {
+      return number * unit.bytes;
+    }
+    break;
+  }
+  return Invalid(base::StrCat("want a size such as \"12MiB\", got \"", text, "\""));
+}
+
+absl::Status CheckByteSize(std::string_view text) { return ParseByteSize(text).status(); }
+
 absl::Status CheckRegistry(std::string_view text) {
   return !text.empty() && text.find("://") == std::string_view::npos
              ? absl::OkStatus()

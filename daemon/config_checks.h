@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace crispd {
 
@@ -17,10 +18,13 @@ absl::Status CheckOptionalCgroup(std::string_view text);
 absl::Status CheckLogLevel(std::string_view text);
 absl::Status CheckCgroupManager(std::string_view text);
 absl::Status CheckAssignment(std::string_view text);
-absl::Status CheckSysctl(std::string_view text);
 absl::Status CheckCapability(std::string_view text);
+absl::Status CheckSysctl(std::string_view text);
 absl::Status CheckUlimit(std::string_view text);
 absl::Status CheckDevice(std::string_view text);
+absl::Status CheckRuntimeType(std::string_view text);
+absl::Status CheckRuntimeArgument(std::string_view text);
+absl::Status CheckByteSize(std::string_view text);
 absl::Status CheckRegistry(std::string_view text);
 absl::Status CheckShortNameMode(std::string_view text);
 absl::Status CheckImageVolumes(std::string_view text);
@@ -31,5 +35,8 @@ absl::Status CheckPositive(int64_t number);
 absl::Status CheckSmallCount(int64_t number);
 absl::Status CheckNotNegative(int64_t number);
 absl::Status CheckPidsLimit(int64_t number);
+
+// "12MiB", "500KB" or "4096" in bytes, 0 for an empty text; INVALID_ARGUMENT for others.
+absl::StatusOr<int64_t> ParseByteSize(std::string_view text);
 
 }  // namespace crispd

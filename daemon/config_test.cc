@@ -233,6 +233,49 @@ TEST_F(ConfigTest, AHandlerWithoutAProgramIsRefused) {
               HasSubstr("no name for a runtime handler"));
 }
 
+TEST_F(ConfigTest, ADropInMayHoldOneHandler) {
+  WriteDropIn("50-gvisor.conf",
+              "[crisp.runtime.runtimes.gvisor]\nruntime_path = \"/usr/bin/runsc\"\n"
+              "runtime_arguments = [\"--platform=kvm\"]\nmonitor_env = [\"A=b\"]\n"
+              "[crisp.runtime.runtimes.gvisor.default_annotations]\n\"a.b/c\" = \"x=y\"\n");
+  const RuntimeHandler handler = Load().runtimes.at("gvisor");
+  EXPECT_EQ(handler.runtime_type, "oci");
+  EXPECT_THAT(handler.runtime_arguments, ElementsAre("--platform=kvm"));
+  EXPECT_THAT(handler.monitor_env, ElementsAre("A=b"));
+  EXPECT_THAT(handler.default_annotations, ElementsAre("a.b/c=x=y"));
+}
+
+TEST_F(ConfigTest, AHandlerMayTakeWhatItDoesNotSetFromTheDefaultOne) {
+  WriteFile(
+      "[crisp.runtime.runtimes.crun]\nruntime_path = \"/opt/crun\"\nmonitor_cgroup = \"/m\"\n"
+      "allowed_annotations = [\"a\"]\n"
+      "[crisp.runtime.runtimes.plain]\ninherit_default_runtime = true\n"
+      "[crisp.runtime.runtimes.own]\ninherit_default_runtime = true\nmonitor_cgroup = \"/n\"\n");
+  const Config config = Load();
+  EXPECT_EQ(config.runtimes.at("plain").runtime_path, "/opt/crun");
+  EXPECT_EQ(config.runtimes.at("plain").monitor_cgroup, "/m");
+  EXPECT_EQ(config.runtimes.at("plain").runtime_root, "/run/crisp/runtime/plain");
+  EXPECT_TRUE(config.runtimes.at("plain").allowed_annotations.empty());
+  EXPECT_EQ(config.runtimes.at("own").monitor_cgroup, "/n");
+  EXPECT_EQ(config.Origin("crisp.runtime.runtimes.plain.runtime_path"), "inherit_default_runtime");
+}
+
+TEST_F(ConfigTest, WhatAHandlerCannotBeIsRefusedWithItsKey) {
+  const std::string table = "[crisp.runtime.runtimes.x]\nruntime_path = \"/x\"\n";
+  EXPECT_THAT(ErrorOf(table + "runtime_type = \"vm\"\n"),
+              HasSubstr("runtimes.x.runtime_type: the runtime type \"vm\""));
+  EXPECT_THAT(ErrorOf(table + "runtime_type = \"pod\"\n"), HasSubstr("use \"oci\""));
+  EXPECT_THAT(ErrorOf(table + "runtime_arguments = [\"debug\"]\n"),
+              HasSubstr("runtimes.x.runtime_arguments: want an option"));
+  EXPECT_THAT(ErrorOf(table + "container_min_memory = \"much\"\n"),
+              HasSubstr("runtimes.x.container_min_memory: want a size"));
+  EXPECT_THAT(ErrorOf(table + "monitor_cgroup = \"/a/..\"\n"),
+              HasSubstr("runtimes.x.monitor_cgroup"));
+  EXPECT_THAT(ErrorOf(table + "monitor_env = [\"A\"]\n"), HasSubstr("want NAME=VALUE"));
+  EXPECT_THAT(ErrorOf(table + "default_annotations = {a = 1}\n"),
+              HasSubstr("runtimes.x.default_annotations: want names with texts"));
+}
+
 TEST_F(ConfigTest, WhatConfigPrintsIsReadBackAsTheSameConfig) {
   WriteFile(
       "[crisp]\nroot = \"/srv/\\\"odd\\\\\"\n[crisp.runtime]\ndefault_env = [\"A=\\u0001\"]\n");

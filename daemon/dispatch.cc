@@ -10,10 +10,13 @@ namespace {
 // HTTP/2 peers accept 8 KiB of headers and trailers; a byte may take three when percent-encoded.
 constexpr size_t kMaxEncodedMessage = 6000;
 
-absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
+// gRPC keeps a deadline by a clock that nobody sets and tells it by the one of the day: what is
+// left of it now is the same by both.
+base::SteadyTime DeadlineOf(const grpc::CallbackServerContext& context) {
   const std::chrono::system_clock::time_point deadline = context.deadline();
-  return deadline == std::chrono::system_clock::time_point::max() ? absl::InfiniteFuture()
-                                                                  : absl::FromChrono(deadline);
+  return deadline == std::chrono::system_clock::time_point::max()
+             ? base::SteadyTime::InfiniteFuture()
+             : base::SteadyTime::Now() + (absl::FromChrono(deadline) - absl::Now());
 }
 
 // As much of `message` as the trailers hold, cut between characters.
@@ -59,7 +62,7 @@ Call::Call(grpc::CallbackServerContext* context, const Verb& verb, std::string s
            InFlight* in_flight)
     : method_(verb.method),
       subject_(std::move(subject)),
-      start_(absl::Now()),
+      start_(base::SteadyTime::Now()),
       deadline_(DeadlineOf(*context)),
       in_flight_(in_flight),
       cancellation_(std::make_shared<base::Cancellation>()),
@@ -71,7 +74,7 @@ Call::Call(grpc::CallbackServerContext* context, const Verb& verb, std::string s
 }
 
 void Call::Complete(const absl::Status& status, std::string_view made) {
-  const std::string taken = DurationText(absl::Now() - start_);
+  const std::string taken = DurationText(base::SteadyTime::Now() - start_);
   if (status.ok() || IsRoutine(status.code())) {
     base::LogDebug(method_, subject_.empty() ? "" : " ", subject_, made.empty() ? "" : " ", made,
                    ": ", status.ToString(), " after ", taken, " request=", request_);

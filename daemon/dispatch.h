@@ -103,8 +103,8 @@ class Call {
 
   const std::string_view method_;
   const std::string subject_;
-  const absl::Time start_;
-  const absl::Time deadline_;
+  const base::SteadyTime start_;
+  const base::SteadyTime deadline_;
   InFlight* const in_flight_;
   const std::shared_ptr<base::Cancellation> cancellation_;
   const uint64_t request_;

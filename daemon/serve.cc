@@ -128,9 +128,9 @@ void GiveBackStartMemory() {
 // Returns when a signal asks for the end.
 void ServeUntilAsked(const sigset_t& signals, const Notifier& notifier, const InFlight& in_flight,
                      const Lanes& lanes, Liveness* liveness) {
-  absl::Time next_ping = absl::Now() + notifier.watchdog_interval();
+  base::SteadyTime next_ping = base::SteadyTime::Now() + notifier.watchdog_interval();
   for (;;) {
-    const absl::Duration left = std::max(next_ping - absl::Now(), absl::ZeroDuration());
+    const absl::Duration left = std::max(next_ping - base::SteadyTime::Now(), absl::ZeroDuration());
     switch (const int signal = TakeSignal(signals, left)) {
       case 0:
         if (absl::Status alive = liveness->Check(); alive.ok()) {
@@ -138,7 +138,7 @@ void ServeUntilAsked(const sigset_t& signals, const Notifier& notifier, const In
         } else {
           base::LogError("no sign of life for the watchdog: ", base::ToStd(alive.message()));
         }
-        next_ping = absl::Now() + notifier.watchdog_interval();
+        next_ping = base::SteadyTime::Now() + notifier.watchdog_interval();
         break;
       case SIGUSR1:
         LogOperations(in_flight, lanes);

@@ -90,8 +90,8 @@ bool Server::Drain(absl::Duration limit) {
     server->Wait();
     ended.set_value();
   });
-  const absl::Time give_up = deadline + absl::Seconds(1);
-  const bool ok = all_ended.wait_until(absl::ToChronoTime(give_up)) == std::future_status::ready;
+  const auto patience = absl::ToChronoMilliseconds(limit + absl::Seconds(1));
+  const bool ok = all_ended.wait_for(patience) == std::future_status::ready;
   if (ok) {
     shutdown.join();
   } else {

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "daemon/config_checks.h"
 
 namespace crispd {
 namespace {
@@ -164,12 +165,24 @@ runtimeservice::DeviceConfig DevicesOf(const Config& config) {
   return devices;
 }
 
-// What the runtime itself says it can; an old one says nothing.
-runtimeservice::HandlerTraits TraitsOf(const RuntimeHandler& handler,
+// What the configuration says of a handler.
+runtimeservice::HandlerTraits ConfiguredTraits(const RuntimeHandler& handler) {
+  runtimeservice::HandlerTraits traits{.allowed_annotations = handler.allowed_annotations,
+                                       .disallowed_annotations = handler.disallowed_annotations,
+                                       .sandboxed = handler.sandbox};
+  traits.privileged_host_devices = !handler.privileged_without_host_devices;
+  for (const std::string& annotation : handler.default_annotations) {
+    traits.default_annotations.insert(ParseAssignment(annotation));
+  }
+  // The configuration checked it.
+  traits.min_memory_bytes = ParseByteSize(handler.container_min_memory).value_or(0);
+  return traits;
+}
+
+// Adds what the runtime itself says it can; an old one says nothing.
+runtimeservice::HandlerTraits TraitsOf(runtimeservice::HandlerTraits traits,
                                        const runtimeservice::RuntimeConfig& config,
                                        const base::Launcher& launcher) {
-  runtimeservice::HandlerTraits traits{.allowed_annotations = handler.allowed_annotations};
-  traits.privileged_host_devices = !handler.privileged_without_host_devices;
   const runtimeservice::Runtime runtime(config, launcher);
   const base::Context ctx = base::Context::Detached(absl::Seconds(10));
   const absl::StatusOr<std::string> version = runtime.Version(ctx);
@@ -177,14 +190,20 @@ runtimeservice::HandlerTraits TraitsOf(const RuntimeHandler& handler,
     base::LogWarning("runtime ", config.path, ": ", base::ToStd(version.status().message()));
     return traits;
   }
-  traits.compiled_seccomp = version->rfind("crun ", 0) == 0;
+  const bool is_crun = version->rfind("crun ", 0) == 0;
+  traits.compiled_seccomp = is_crun;
+  traits.sandboxed = traits.sandboxed || version->rfind("runsc ", 0) == 0;
   traits.recursive_read_only = runtimeservice::KnowsRecursiveReadOnly(*version);
   // Id-mapped mounts are the daemon's work; joining by path both have had for long.
   traits.user_namespaces = traits.compiled_seccomp || version->rfind("runc ", 0) == 0;
+  if (traits.min_memory_bytes == 0) {
+    traits.min_memory_bytes = is_crun ? 512 << 10 : 12 << 20;
+  }
   const absl::StatusOr<base::Json> features = runtime.Features(ctx);
   if (features.ok()) {
     const absl::StatusOr<std::vector<std::string>> options =
         base::JsonStrings(*features, "mountOptions");
+    traits.oci_version = runtimeservice::SpecVersion(*features);
     traits.recursive_read_only =
         traits.recursive_read_only ||
         (options.ok() && std::find(options->begin(), options->end(), "rro") != options->end());
@@ -195,6 +214,14 @@ runtimeservice::HandlerTraits TraitsOf(const RuntimeHandler& handler,
   }
   base::LogInfo("runtime ", *version, " at ", config.path);
   return traits;
+}
+
+std::vector<std::string> RuntimeArguments(const RuntimeHandler& handler) {
+  std::vector<std::string> arguments = handler.runtime_arguments;
+  if (!handler.runtime_config_path.empty()) {
+    arguments.push_back("--config=" + handler.runtime_config_path);
+  }
+  return arguments;
 }
 
 absl::StatusOr<runtimeservice::ServiceConfig> RuntimeOf(const Config& config,
@@ -213,10 +240,16 @@ absl::StatusOr<runtimeservice::ServiceConfig> RuntimeOf(const Config& config,
   service.apparmor_profile = config.apparmor_profile;
   for (const auto& [name, handler] : config.runtimes) {
     const runtimeservice::RuntimeConfig runtime{.path = handler.runtime_path,
-                                                .root = handler.runtime_root};
+                                                .root = handler.runtime_root,
+                                                .extra_arguments = RuntimeArguments(handler)};
     service.handlers[name] = {.runtime = runtime,
-                              .traits = TraitsOf(handler, runtime, launcher),
-                              .create_timeout = absl::Seconds(handler.container_create_timeout)};
+                              .traits = ConfiguredTraits(handler),
+                              .create_timeout = absl::Seconds(handler.container_create_timeout),
+                              .monitor_cgroup = handler.monitor_cgroup,
+                              .monitor_env = handler.monitor_env,
+                              .probe = [runtime, &launcher](runtimeservice::HandlerTraits traits) {
+                                return TraitsOf(std::move(traits), runtime, launcher);
+                              }};
   }
   return service;
 }

@@ -43,13 +43,16 @@ absl::StatusOr<DaemonStatus> AskStatus(const std::string& socket) {
   status.text =
       base::StrCat(version.runtime_name(), " ", version.runtime_version(), " on ", socket, "\n");
   for (const cri::RuntimeCondition& condition : response.status().conditions()) {
-    status.ready = status.ready && condition.status();
+    // Others tell of trouble with which the node still runs pods.
+    const bool matters = condition.type() == "RuntimeReady" || condition.type() == "NetworkReady";
+    status.ready = status.ready && (condition.status() || !matters);
     status.text += base::StrCat(condition.type(), ": ", condition.status() ? "yes" : "no",
                                 condition.reason().empty() ? "" : ", ", condition.reason(),
                                 condition.message().empty() ? "" : ": ", condition.message(), "\n");
   }
   const std::map<std::string, std::string> info(response.info().begin(), response.info().end());
   for (const auto& [name, value] : info) {
+    if (name == "config" || name == "cniconfig") continue;  // `crisp config` says it better.
     status.text += base::StrCat(name, ": ", InfoText(value), "\n");
   }
   return status;

@@ -124,7 +124,7 @@ TEST_F(CredentialHelpersTest, AHelperThatHangsIsEnded) {
 TEST_F(CredentialHelpersTest, TheCallersEndEndsIt) {
   Install("hangs", "exec tail -f /dev/null");
   auto cancellation = std::make_shared<base::Cancellation>();
-  const base::Context ctx(absl::InfiniteFuture(), cancellation);
+  const base::Context ctx(base::SteadyTime::InfiniteFuture(), cancellation);
   absl::Status status;
   std::thread caller([&] { status = helpers_->Get(ctx, "hangs", "q.io").status(); });
   while (Calls().empty()) {

@@ -153,7 +153,7 @@ Puller::RunningPtr Puller::Join(const PullPlan& plan, std::shared_ptr<Round>* ro
 
 void Puller::Run(const RunningPtr& pull, PullPlan plan) {
   const base::LogFields fields(pull->log_fields);
-  const base::Context ctx(absl::InfiniteFuture(), pull->cancellation);
+  const base::Context ctx(base::SteadyTime::InfiniteFuture(), pull->cancellation);
   const std::string what = base::StrCat("pull ", plan.reference);
   if (const absl::Status turn = slots_.Take(ctx); !turn.ok()) {
     Finish(pull, base::Annotate(turn, what));

@@ -97,7 +97,7 @@ TEST_F(PullerTest, ALayerIsFetchedOnceForConcurrentPulls) {
 TEST_F(PullerTest, AWaiterWhoseFetcherDiesBecomesTheFetcher) {
   auto cancellation = std::make_shared<base::Cancellation>();
   std::thread first([&] {
-    const base::Context ctx(absl::InfiniteFuture(), cancellation);
+    const base::Context ctx(base::SteadyTime::InfiniteFuture(), cancellation);
     EXPECT_TRUE(absl::IsCancelled(Pull("q.io/a:ab.hang", ctx).status()));
   });
   ASSERT_TRUE(Eventually([&] { return Noted("hang-0-fetch"); }));

@@ -137,7 +137,7 @@ TEST_F(CniPluginTest, HangingPluginIsKilledAtTheDeadline) {
 TEST_F(CniPluginTest, CancellationKillsThePlugin) {
   Plugin("p", "touch " + (dir_ / "runs") + "; exec sleep 1000");
   const auto cancellation = std::make_shared<base::Cancellation>();
-  ctx_ = base::Context(absl::InfiniteFuture(), cancellation);
+  ctx_ = base::Context(base::SteadyTime::InfiniteFuture(), cancellation);
   std::thread canceller([&] {
     EXPECT_TRUE(Eventually([&] { return base::Exists(dir_ / "runs"); }));
     cancellation->Cancel();

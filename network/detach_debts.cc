@@ -20,7 +20,7 @@ struct DetachDebts::Entry {
   Debt debt;
   Claim claim;
   absl::Duration pause;  // Before the attempt after the next.
-  absl::Time last_attempt = absl::InfinitePast();
+  base::SteadyTime last_attempt = base::SteadyTime::InfinitePast();
   bool running = false;
 };
 
@@ -43,10 +43,10 @@ void DetachDebts::Stop() {
 
 void DetachDebts::Add(Claim claim) {
   const base::PodId pod = claim.pod;
-  const absl::Time now = absl::Now();
+  const base::SteadyTime now = base::SteadyTime::Now();
   Debt debt{.pod = pod,
             .attempts = 0,
-            .since = now,
+            .since = absl::Now(),
             .last_error = claim.cause,
             .next_attempt = claim.first == FirstTry::kNow ? now : now + backoff_.first};
   auto entry = std::make_shared<Entry>(Entry{.debt = std::move(debt),
@@ -67,7 +67,7 @@ void DetachDebts::Hurry() {
 
 void DetachDebts::HurryLocked() {
   const std::shared_ptr<Entry> next = NextDue();
-  const absl::Time now = absl::Now();
+  const base::SteadyTime now = base::SteadyTime::Now();
   if (next != nullptr && next->debt.next_attempt > now && next->last_attempt < now - kCalm) {
     next->debt.next_attempt = now;
     changed_.NotifyAll();
@@ -119,7 +119,7 @@ void DetachDebts::Run() {
     if (next == nullptr) {
       break;
     }
-    if (absl::Now() < next->debt.next_attempt) {
+    if (base::SteadyTime::Now() < next->debt.next_attempt) {
       changed_.WaitUntil(&mutex_, next->debt.next_attempt);
       continue;
     }
@@ -143,10 +143,10 @@ void DetachDebts::Attempt(const std::shared_ptr<Entry>& entry) {
   entry->running = true;
   mutex_.Unlock();
   const Claim& claim = entry->claim;
-  const absl::Status detached = network_.Detach(base::Context(absl::InfiniteFuture(), stop_),
+  const absl::Status detached = network_.Detach(base::Context(base::SteadyTime::InfiniteFuture(), stop_),
                                                 claim.plan, claim.result, claim.netns_path);
   mutex_.Lock();
-  entry->last_attempt = absl::Now();
+  entry->last_attempt = base::SteadyTime::Now();
   const auto found = debts_.find(entry->debt.pod);
   const bool owed = found != debts_.end() && found->second == entry;
   if (!owed || stopping_) {

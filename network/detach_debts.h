@@ -67,7 +67,7 @@ class DetachDebts {
     int attempts = 0;         // Made here, so 0 right after Add.
     absl::Time since;         // When it was added.
     std::string last_error;   // Of the last attempt; before the first the cause that Add was given.
-    absl::Time next_attempt;  // In the past while one is running.
+    base::SteadyTime next_attempt;  // In the past while one is running.
   };
   // Sorted by pod.
   std::vector<Debt> List() const;

@@ -91,7 +91,7 @@ TEST_F(DetachDebtsTest, HurryDoesNotRepeatWhatFailedJustNow) {
   debts_->Hurry();
   EXPECT_TRUE(Eventually([&] { return failed_ == 1; }));
   debts_->Hurry();
-  EXPECT_GT(debts_->List()[0].next_attempt, absl::Now() + absl::Minutes(30));
+  EXPECT_GT(debts_->List()[0].next_attempt, base::SteadyTime::Now() + absl::Minutes(30));
   EXPECT_EQ(Attempts(), 1u);
 }
 
@@ -102,7 +102,7 @@ TEST_F(DetachDebtsTest, ListTellsAttemptsErrorAndNextTime) {
   ASSERT_THAT(list, SizeIs(1));
   EXPECT_EQ(list[0].pod, pod_);
   EXPECT_THAT(list[0].last_error, HasSubstr("plugin one: DEL: exit code 1: down"));
-  EXPECT_LT(list[0].next_attempt, absl::Now() + absl::Seconds(1));
+  EXPECT_LT(list[0].next_attempt, base::SteadyTime::Now() + absl::Seconds(1));
 }
 
 TEST_F(DetachDebtsTest, PausesGrowUpToTheLongest) {
@@ -110,8 +110,9 @@ TEST_F(DetachDebtsTest, PausesGrowUpToTheLongest) {
       network_, DetachDebts::Backoff{.first = absl::Milliseconds(1), .longest = absl::Hours(1)});
   Add(pod_);
   // 1 ms doubled ten times is more than a second.
-  EXPECT_TRUE(Eventually(
-      [&] { return debts_->List()[0].next_attempt > absl::Now() + absl::Milliseconds(500); }));
+  EXPECT_TRUE(Eventually([&] {
+    return debts_->List()[0].next_attempt > base::SteadyTime::Now() + absl::Milliseconds(500);
+  }));
   EXPECT_GE(debts_->List()[0].attempts, 9);
 }
 

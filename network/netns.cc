@@ -68,7 +68,7 @@ absl::StatusOr<int> CheckSetup(const NamespaceSetup& setup) {
     ASSIGN_OR_RETURN(const std::string type, SysctlNamespace(name));
     if ((flags & FlagOf(type)) == 0) {
       return absl::InvalidArgumentError(
-          base::StrCat("sysctl ", name, ": the pod has no ", type, " namespace of its own"));
+          base::StrCat("sysctls[\"", name, "\"]: the pod has no ", type, " namespace of its own"));
     }
   }
   if (!setup.hostname.empty() && (flags & CLONE_NEWUTS) == 0) {
@@ -92,6 +92,31 @@ absl::Status MakePinFile(const std::string& path) {
   RETURN_IF_ERROR(base::MakeDirectories(std::filesystem::path(path).parent_path().string()));
   RETURN_IF_ERROR(UnpinNamespace(path));
   return base::Open(path, O_RDONLY | O_CREAT | O_EXCL, 0444).status();
+}
+
+// In the namespaces of the calling thread.
+absl::Status SetSysctl(const std::string& name, const std::string& value) {
+  ASSIGN_OR_RETURN(const std::string path, SysctlPath(name));
+  const base::UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (file.valid() &&
+      write(file.get(), value.data(), value.size()) == static_cast<ssize_t>(value.size())) {
+    return absl::OkStatus();
+  }
+  const int error = errno;
+  const std::string field = base::StrCat("sysctls[\"", name, "\"]");
+  switch (error) {
+    case ENOENT:
+    case EACCES:
+    case EPERM:
+      return absl::FailedPreconditionError(
+          base::StrCat(field, ": a pod's namespaces have no such parameter on this kernel"));
+    case EINVAL:
+    case ERANGE:
+      return absl::InvalidArgumentError(
+          base::StrCat(field, ": the kernel does not take the value \"", value, "\""));
+    default:
+      return base::ErrnoStatus(error, field);
+  }
 }
 
 // Everything the fresh thread works with.
@@ -132,11 +157,13 @@ absl::Status EnterAndPin(const ThreadTask& task) {
     }
   }
   for (const auto& [name, value] : setup.sysctls) {
+    if (!setup.user.has_value()) {
+      RETURN_IF_ERROR(SetSysctl(name, value));
+      continue;
+    }
     ASSIGN_OR_RETURN(const std::string path, SysctlPath(name));
-    const absl::Status written = setup.user.has_value()
-                                     ? WriteOwnedSysctl(path, value, setup.user->map)
-                                     : base::WriteControlFile(path, value);
-    RETURN_IF_ERROR(base::Annotate(written, base::StrCat("sysctl ", name)));
+    RETURN_IF_ERROR(base::Annotate(WriteOwnedSysctl(path, value, setup.user->map),
+                                   base::StrCat("sysctls[\"", name, "\"]")));
   }
   if (!setup.hostname.empty() && sethostname(setup.hostname.data(), setup.hostname.size()) != 0) {
     return base::ErrnoStatus(errno, base::StrCat("set the host name ", setup.hostname));

@@ -23,10 +23,10 @@ PluginStatus::Answer PluginStatus::Last(const std::shared_ptr<const CniNetworks>
     answer_ = Answer();
     return answer_;
   }
-  if (!asking_ && answer_.asked < absl::Now() - timing_.period) {
+  if (!asking_ && answer_.asked < base::SteadyTime::Now() - timing_.period) {
     asking_ = lane_
                   .Post([this, networks] {
-                    const absl::Time asked = absl::Now();
+                    const base::SteadyTime asked = base::SteadyTime::Now();
                     absl::Status status = Ask(*networks);
                     if (stop_->cancelled()) {
                       return;
@@ -46,7 +46,7 @@ PluginStatus::Answer PluginStatus::Last(const std::shared_ptr<const CniNetworks>
 
 absl::Status PluginStatus::Ask(const CniNetworks& networks) const {
   const base::Context ctx =
-      base::Context(absl::InfiniteFuture(), stop_).WithTimeout(timing_.timeout);
+      base::Context(base::SteadyTime::InfiniteFuture(), stop_).WithTimeout(timing_.timeout);
   for (const std::shared_ptr<const CniNetwork>& network : networks.networks) {
     for (size_t i = 0; network->HasStatusAndGc() && i < network->plugins.size(); ++i) {
       const std::string& type = network->plugins[i].type;

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/context.h"
 #include "base/lane.h"
 #include "base/mutex.h"
@@ -32,7 +33,7 @@ class PluginStatus {
   struct Answer {
     absl::Status
         status;  // FAILED_PRECONDITION with the plugin's words; OK before the first answer.
-    absl::Time asked = absl::InfinitePast();  // Before the first answer: the infinite past.
+    base::SteadyTime asked = base::SteadyTime::InfinitePast();  // Before the first answer: the infinite past.
   };
   // The last answer of the plugins of `networks`. Networks before 1.1.0 have no STATUS: OK. Never
   // waits; plugins are asked in the background when the answer is older than the period. When the

@@ -211,8 +211,8 @@ TEST_F(PodNetworkTest, CancelledAttachIsUndone) {
     cancellation->Cancel();
   });
   absl::Status cleanup;
-  const auto attached =
-      network_.Attach(base::Context(absl::InfiniteFuture(), cancellation), Plan(), &cleanup);
+  const auto attached = network_.Attach(
+      base::Context(base::SteadyTime::InfiniteFuture(), cancellation), Plan(), &cleanup);
   canceller.join();
   EXPECT_TRUE(absl::IsCancelled(attached.status())) << attached.status();
   EXPECT_THAT(Log(), ElementsAre("ADD one", "ADD two", "DEL two", "DEL one"));

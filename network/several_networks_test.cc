@@ -233,7 +233,7 @@ TEST_F(SeveralNetworksTest, CollectionWaitsForAnAttach) {
   std::thread attach([&] {
     EXPECT_FALSE(
         network_
-            .Attach(base::Context(absl::InfiniteFuture(), cancellation), *network_.Prepare(pod_))
+            .Attach(base::Context(base::SteadyTime::InfiniteFuture(), cancellation), *network_.Prepare(pod_))
             .ok());
   });
   EXPECT_TRUE(Eventually([&] { return !Log().empty(); }));

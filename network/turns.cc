@@ -42,7 +42,7 @@ absl::StatusOr<Turns::Turn> Turns::Take(const base::Context& ctx, Kind kind,
     }
     RETURN_IF_ERROR(base::Annotate(Wait(ctx), "wait for other network operations"));
   }
-  running_[container_id] = {.kind = kind, .since = absl::Now()};
+  running_[container_id] = {.kind = kind, .since = base::SteadyTime::Now()};
   return Turn(this, container_id);
 }
 
@@ -57,7 +57,7 @@ absl::StatusOr<Turns::Turn> Turns::TakeAll(const base::Context& ctx) {
 
 Turns::Load Turns::LoadOf(Kind kind) const {
   Load load;
-  const absl::Time slow_since = absl::Now() - limits_.slow;
+  const base::SteadyTime slow_since = base::SteadyTime::Now() - limits_.slow;
   for (const auto& [id, operation] : running_) {
     if (operation.kind == kind) {
       ++load.running;
@@ -69,7 +69,7 @@ Turns::Load Turns::LoadOf(Kind kind) const {
 
 absl::Status Turns::Wait(const base::Context& ctx) {
   RETURN_IF_ERROR(ctx.Check());
-  ended_.WaitUntil(&mutex_, std::min(ctx.deadline(), absl::Now() + kLook));
+  ended_.WaitUntil(&mutex_, std::min(ctx.deadline(), base::SteadyTime::Now() + kLook));
   return absl::OkStatus();
 }
 

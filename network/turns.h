@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/context.h"
 #include "base/mutex.h"
 
@@ -50,7 +51,7 @@ class Turns {
  private:
   struct Operation {
     Kind kind = Kind::kAttach;
-    absl::Time since;
+    base::SteadyTime since = base::SteadyTime::InfinitePast();
   };
   // Of the kind: how many run, and whether each of them is slow.
   struct Load {

@@ -69,7 +69,7 @@ TEST(TurnsTest, CancelledRequestStopsWaiting) {
   const auto running = turns.Take(Long(), Kind::kAttach, "a");
   const auto cancellation = std::make_shared<base::Cancellation>();
   std::thread waiter([&] {
-    const base::Context ctx(absl::InfiniteFuture(), cancellation);
+    const base::Context ctx(base::SteadyTime::InfiniteFuture(), cancellation);
     EXPECT_TRUE(absl::IsCancelled(turns.Take(ctx, Kind::kAttach, "a").status()));
   });
   cancellation->Cancel();

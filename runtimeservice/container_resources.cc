@@ -13,6 +13,7 @@
 #include "runtimeservice/new_container.h"
 #include "runtimeservice/requests.h"
 #include "runtimeservice/runtime_service.h"
+#include "runtimeservice/spec/annotations.h"
 #include "runtimeservice/spec/user_namespace.h"
 #include "runtimeservice/user_namespaces.h"
 
@@ -37,13 +38,21 @@ absl::StatusOr<NamespacePaths> RuntimeService::NamespacesFor(
   const cri::NamespaceOption& options = EffectiveNamespaces(pod.record.config(), config);
   constexpr char kField[] = "config.linux.security_context.namespace_options";
   if (options.pid() == cri::POD) {
-    if (shared_pid.empty()) {
+    if (shared_pid.empty() && !pod.record.sandboxed()) {
       return absl::FailedPreconditionError(
           base::StrCat(kField, ".pid: the pod sandbox has no PID namespace to share"));
     }
     paths.pid = shared_pid;
+  } else if (options.pid() == cri::TARGET && pod.record.sandboxed()) {
+    return absl::FailedPreconditionError(
+        base::StrCat(kField, ".pid: the pod's runtime does not join containers' namespaces"));
   } else if (options.pid() == cri::TARGET) {
-    ASSIGN_OR_RETURN(const ContainerRef target, registry_->ResolveContainer(options.target_id()));
+    const absl::StatusOr<ContainerRef> found = registry_->ResolveContainer(options.target_id());
+    if (!found.ok()) {
+      return absl::InvalidArgumentError(
+          base::StrCat(kField, ".target_id: ", base::ToStd(found.status().message())));
+    }
+    const ContainerRef& target = *found;
     if (target->pod != pod.id) {
       return absl::InvalidArgumentError(
           base::StrCat(kField, ".target_id: container ", target->id.str(), " is in another pod"));
@@ -125,6 +134,13 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
                         .mounts = plan->mounts,
                         .devices = plan->devices.nodes,
                         .apparmor_profile = plan->apparmor_profile,
+                        .annotations = IdentityAnnotations({.pod = pod.record.config(),
+                                                            .container = record.config(),
+                                                            .pod_id = pod.id.str(),
+                                                            .container_id = record.id(),
+                                                            .image_id = record.image_id(),
+                                                            .log_path = record.log_path(),
+                                                            .holds_sandbox = record.infra()}),
                         .sysfs = std::move(sysfs)};
   ASSIGN_OR_RETURN(base::OrderedJson spec, BuildSpec(input));
   if (!record.infra()) {
@@ -153,17 +169,21 @@ absl::Status RuntimeService::CreateWithMonitor(const Context& ctx, NewContainer*
     RETURN_IF_ERROR(base::MakeDirectories(ParentOf(record.log_path())));
   }
   const std::string directory = paths_.Container(container.id);
-  const MonitorSpec spec{.monitor_path = config_.monitor_path,
-                         .container_id = container.id.str(),
-                         .runtime = handlers_.at(plan->handler).runtime.MonitorCommand(),
-                         .bundle = directory,
-                         .state_dir = directory,
-                         .log_path = record.log_path(),
-                         .terminal = config.tty(),
-                         .has_stdin = config.stdin(),
-                         .stdin_once = config.stdin_once(),
-                         .cgroup = config_.monitor_cgroup};
-  const Context limited = ctx.WithTimeout(handlers_.at(plan->handler).create_timeout);
+  const Handler& handler = handlers_.at(plan->handler);
+  const MonitorSpec spec{
+      .monitor_path = config_.monitor_path,
+      .container_id = container.id.str(),
+      .runtime = handler.runtime.MonitorCommand(),
+      .bundle = directory,
+      .state_dir = directory,
+      .log_path = record.log_path(),
+      .terminal = config.tty(),
+      .has_stdin = config.stdin(),
+      .stdin_once = config.stdin_once(),
+      .sandboxed = record.sandboxed(),
+      .environment = handler.monitor_env,
+      .cgroup = handler.monitor_cgroup.empty() ? config_.monitor_cgroup : handler.monitor_cgroup};
+  const Context limited = ctx.WithTimeout(handler.create_timeout);
   ASSIGN_OR_RETURN(NewMonitor monitor, NewMonitor::Launch(limited, uses_.launcher, spec));
   plan->monitor.emplace(std::move(monitor));
   ASSIGN_OR_RETURN(container.pid, plan->monitor->Create(limited));

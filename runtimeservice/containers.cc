@@ -132,8 +132,12 @@ absl::StatusOr<std::string> RuntimeService::MakeContainer(const Context& ctx, co
   record.set_state(state::ContainerRecord::CREATING);
   record.set_created_at(absl::ToUnixNanos(absl::Now()));
   record.set_boot_id(boot_id_);
+  record.set_sandboxed(pod.record.sandboxed() && !record.infra());
   record.set_runtime_path(handler.runtime.config().path);
   record.set_runtime_root(handler.runtime.config().root);
+  for (const std::string& argument : handler.runtime.config().extra_arguments) {
+    record.add_runtime_arguments(argument);
+  }
   ASSIGN_OR_RETURN(*record.mutable_cgroup(), CgroupPath(pod.record.cgroup_parent(), container.id));
   RETURN_IF_ERROR(registry_->PutContainer(container));
   base::Undo undo;
@@ -179,9 +183,10 @@ absl::StatusOr<cri::StartContainerResponse> RuntimeService::StartContainer(
 
 absl::Status RuntimeService::StartCreated(Container container) {
   // A caller that goes does not stop this: a half-started container could only be killed.
-  const absl::Status started =
-      RuntimeOf(container.record)
-          .Start(Context::Detached(config_.start_timeout), container.id.str());
+  const Context ctx = Context::Detached(config_.start_timeout);
+  const absl::Status started = container.record.sandboxed()
+                                   ? StartByMonitor(ctx, container)
+                                   : RuntimeOf(container.record).Start(ctx, container.id.str());
   container.run.set_started_at(absl::ToUnixNanos(absl::Now()));
   if (started.ok()) {
     return registry_->PutRun(container.id, std::move(container.run));

@@ -10,6 +10,11 @@
 #include "base/status_macros.h"
 
 namespace runtimeservice {
+namespace {
+
+constexpr uint64_t kWake = 0;  // No Watch has this number.
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<EventLoop>> EventLoop::Start() {
   base::UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
@@ -17,7 +22,7 @@ absl::StatusOr<std::unique_ptr<EventLoop>> EventLoop::Start() {
   if (!epoll.valid() || !wake.valid()) {
     return base::ErrnoStatus(errno, "make the event loop");
   }
-  epoll_event event = {.events = EPOLLIN, .data = {.fd = wake.get()}};
+  epoll_event event = {.events = EPOLLIN, .data = {.u64 = kWake}};
   if (epoll_ctl(epoll.get(), EPOLL_CTL_ADD, wake.get(), &event) != 0) {
     return base::ErrnoStatus(errno, "make the event loop");
   }
@@ -46,18 +51,39 @@ EventLoop::~EventLoop() {
   pthread_join(thread_, nullptr);
 }
 
-absl::Status EventLoop::OnHangup(int fd, Callback callback) {
-  base::MutexLock lock(&mutex_);
-  hangups_[fd] = std::move(callback);
-  epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data = {.fd = fd}};
-  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
-    hangups_.erase(fd);
-    return base::ErrnoStatus(errno, "watch a descriptor");
-  }
-  return absl::OkStatus();
+absl::StatusOr<EventLoop::Watch> EventLoop::OnHangup(int fd, Callback callback) {
+  return Add(fd, EPOLLRDHUP, std::move(callback));
 }
 
-void EventLoop::At(absl::Time when, Callback callback) {
+absl::StatusOr<EventLoop::Watch> EventLoop::OnReadable(int fd, Callback callback) {
+  return Add(fd, EPOLLIN, std::move(callback));
+}
+
+absl::StatusOr<EventLoop::Watch> EventLoop::Add(int fd, uint32_t events, Callback callback) {
+  base::MutexLock lock(&mutex_);
+  const Watch watch = ++last_watch_;
+  watched_.emplace(watch, Watched{.fd = fd, .callback = std::move(callback)});
+  // By a number of our own: an event that is under way when its descriptor is closed must not be
+  // taken for the next one's that gets the same.
+  epoll_event event = {.events = events | EPOLLONESHOT, .data = {.u64 = watch}};
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+    watched_.erase(watch);
+    return base::ErrnoStatus(errno, "watch a descriptor");
+  }
+  return watch;
+}
+
+void EventLoop::Forget(Watch watch) {
+  base::MutexLock lock(&mutex_);
+  const auto found = watched_.find(watch);
+  if (found != watched_.end()) {
+    // Not left to close(2): another process may hold the same open file.
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, found->second.fd, nullptr);
+    watched_.erase(found);
+  }
+}
+
+void EventLoop::At(base::SteadyTime when, Callback callback) {
   base::MutexLock lock(&mutex_);
   timers_.emplace(when, std::move(callback));
   eventfd_write(wake_.get(), 1);
@@ -65,7 +91,7 @@ void EventLoop::At(absl::Time when, Callback callback) {
 
 absl::Duration EventLoop::Lag() {
   base::MutexLock lock(&mutex_);
-  const absl::Time now = absl::Now();
+  const base::SteadyTime now = base::SteadyTime::Now();
   asked_ = std::min(asked_, now);
   eventfd_write(wake_.get(), 1);
   return now - asked_;
@@ -79,8 +105,8 @@ void* EventLoop::ThreadMain(void* loop) {
 
 int EventLoop::TakeDue(std::vector<Callback>* due) {
   base::MutexLock lock(&mutex_);
-  const absl::Time now = absl::Now();
-  asked_ = absl::InfiniteFuture();
+  const base::SteadyTime now = base::SteadyTime::Now();
+  asked_ = base::SteadyTime::InfiniteFuture();
   while (!timers_.empty() && timers_.begin()->first <= now) {
     due->push_back(std::move(timers_.begin()->second));
     timers_.erase(timers_.begin());
@@ -95,6 +121,18 @@ int EventLoop::TakeDue(std::vector<Callback>* due) {
   return static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(wait), 3'600'000));
 }
 
+EventLoop::Callback EventLoop::Take(Watch watch) {
+  base::MutexLock lock(&mutex_);
+  const auto found = watched_.find(watch);
+  if (found == watched_.end()) {
+    return nullptr;
+  }
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, found->second.fd, nullptr);
+  Callback callback = std::move(found->second.callback);
+  watched_.erase(found);
+  return callback;
+}
+
 void EventLoop::Run() {
   for (;;) {
     std::vector<Callback> due;
@@ -105,20 +143,13 @@ void EventLoop::Run() {
     epoll_event events[32];
     const int count = epoll_wait(epoll_.get(), events, 32, timeout);
     for (int i = 0; i < count; ++i) {
-      const int fd = events[i].data.fd;
-      if (fd == wake_.get()) {
+      const Watch watch = events[i].data.u64;
+      if (watch == kWake) {
         eventfd_t ignored;
-        eventfd_read(fd, &ignored);
-        continue;
+        eventfd_read(wake_.get(), &ignored);
+      } else if (const Callback callback = Take(watch)) {
+        callback();
       }
-      Callback callback;
-      {
-        base::MutexLock lock(&mutex_);
-        epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
-        callback = std::move(hangups_[fd]);
-        hangups_.erase(fd);
-      }
-      callback();
     }
     base::MutexLock lock(&mutex_);
     if (stopping_) {

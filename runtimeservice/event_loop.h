@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "base/unique_fd.h"
 
@@ -26,12 +27,19 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
+  // Names what is watched; never used twice.
+  using Watch = uint64_t;
+
   // Calls `callback` once when the peer of socket `fd` has closed it, then forgets the descriptor.
-  // The caller keeps it open until then.
-  absl::Status OnHangup(int fd, Callback callback);
+  // The caller keeps it open until then, or until Forget has returned.
+  absl::StatusOr<Watch> OnHangup(int fd, Callback callback);
+  // The same when `fd` can be read; a pidfd can once its process has ended.
+  absl::StatusOr<Watch> OnReadable(int fd, Callback callback);
+  // Calls the callback no more, unless it runs already. OK for what is forgotten.
+  void Forget(Watch watch);
   // Calls `callback` at `when`, at once if that has passed.
-  void At(absl::Time when, Callback callback);
-  void Post(Callback callback) { At(absl::InfinitePast(), std::move(callback)); }
+  void At(base::SteadyTime when, Callback callback);
+  void Post(Callback callback) { At(base::SteadyTime::InfinitePast(), std::move(callback)); }
 
   // For how long the loop has not come round although it was asked to, by an earlier call; zero
   // when it did. For the watchdog.
@@ -40,8 +48,15 @@ class EventLoop {
  private:
   EventLoop(base::UniqueFd epoll, base::UniqueFd wake)
       : epoll_(std::move(epoll)), wake_(std::move(wake)) {}
+  struct Watched {
+    int fd;
+    Callback callback;
+  };
+  absl::StatusOr<Watch> Add(int fd, uint32_t events, Callback callback);
   static void* ThreadMain(void* loop);
   void Run();
+  // Forgets it and returns its callback; null when that was forgotten before.
+  Callback Take(Watch watch);
   // Takes the callbacks of due timers out; returns how long epoll may wait, in milliseconds.
   int TakeDue(std::vector<Callback>* due);
 
@@ -51,9 +66,10 @@ class EventLoop {
 
   base::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::map<int, Callback> hangups_ ABSL_GUARDED_BY(mutex_);
-  std::multimap<absl::Time, Callback> timers_ ABSL_GUARDED_BY(mutex_);
-  absl::Time asked_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
+  uint64_t last_watch_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<Watch, Watched> watched_ ABSL_GUARDED_BY(mutex_);
+  std::multimap<base::SteadyTime, Callback> timers_ ABSL_GUARDED_BY(mutex_);
+  base::SteadyTime asked_ ABSL_GUARDED_BY(mutex_) = base::SteadyTime::InfiniteFuture();
 };
 
 }  // namespace runtimeservice

@@ -1,6 +1,8 @@
 #include "runtimeservice/event_loop.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <latch>
 #include <vector>
@@ -15,7 +17,7 @@ TEST(EventLoopTest, TimersRunInTheirOrder) {
   ASSERT_TRUE(loop.ok());
   std::latch done(3);
   std::vector<int> order;
-  const absl::Time now = absl::Now();
+  const base::SteadyTime now = base::SteadyTime::Now();
   (*loop)->At(now + absl::Milliseconds(30), [&] { order.push_back(3), done.count_down(); });
   (*loop)->At(now + absl::Milliseconds(10), [&] { order.push_back(2), done.count_down(); });
   (*loop)->Post([&] { order.push_back(1), done.count_down(); });
@@ -36,6 +38,30 @@ TEST(EventLoopTest, AHangupIsToldOnceWhateverWasSentBefore) {
   EXPECT_FALSE(done.try_wait());
   theirs.Reset();
   done.wait();
+}
+
+TEST(EventLoopTest, WhatIsForgottenIsNotToldThoughAnotherHoldsItOpen) {
+  auto loop = EventLoop::Start();
+  ASSERT_TRUE(loop.ok());
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  const base::UniqueFd write_end(ends[1]);
+  base::UniqueFd ours(ends[0]);
+  const base::UniqueFd other(dup(ours.get()));
+  bool told = false;
+  std::latch done(1);
+  const auto forgotten = (*loop)->OnReadable(ours.get(), [&] { told = true; });
+  ASSERT_TRUE(forgotten.ok()) << forgotten.status();
+  ASSERT_TRUE((*loop)->OnReadable(other.get(), [&] { done.count_down(); }).ok());
+  (*loop)->Forget(*forgotten);
+  (*loop)->Forget(*forgotten);
+  ours.Reset();
+  ASSERT_EQ(write(write_end.get(), "x", 1), 1);
+  done.wait();
+  std::latch round(1);
+  (*loop)->Post([&] { round.count_down(); });
+  round.wait();
+  EXPECT_FALSE(told);
 }
 
 TEST(EventLoopTest, OnlyALoopThatDoesNotComeRoundLags) {
@@ -62,7 +88,7 @@ TEST(EventLoopTest, StoppingDropsWhatIsNotDue) {
   {
     auto loop = EventLoop::Start();
     ASSERT_TRUE(loop.ok());
-    (*loop)->At(absl::Now() + absl::Hours(1), [&] { ran = true; });
+    (*loop)->At(base::SteadyTime::Now() + absl::Hours(1), [&] { ran = true; });
   }
   EXPECT_FALSE(ran);
 }

@@ -30,6 +30,7 @@ constexpr int kUnnamedRounds = 20;  // Of 5 ms.
 constexpr char kContainerFile[] = "/container";
 constexpr char kProcessFile[] = "/process.json";
 constexpr char kPidFile[] = "/pid";
+constexpr char kInnerPidFile[] = "/inner-pid";
 constexpr char kLogFile[] = "/log";
 
 std::optional<pid_t> ReadPid(const std::string& path) {
@@ -76,12 +77,14 @@ absl::StatusOr<cri::ExecSyncResponse> RuntimeService::ExecSync(
   base::Undo files;
   files.Add([&] { base::RemoveTree(directory).IgnoreError(); });
   ASSIGN_OR_RETURN(const std::string process, WriteExecProcess(*container, request, directory));
-  const ExecSpec spec{.process_file = process,
-                      .pid_file = directory + kPidFile,
-                      .log_file = directory + kLogFile,
-                      .waiter = config_.init_path,
-                      .oom_score_adj = static_cast<int>(
-                          container->record.config().linux().resources().oom_score_adj())};
+  const ExecSpec spec{
+      .process_file = process,
+      .pid_file = directory + kPidFile,
+      .log_file = directory + kLogFile,
+      .inner_pid_file = container->record.sandboxed() ? directory + kInnerPidFile : "",
+      .waiter = config_.init_path,
+      .oom_score_adj =
+          static_cast<int>(container->record.config().linux().resources().oom_score_adj())};
   const Context limited =
       request.timeout() == 0 ? ctx : ctx.WithTimeout(absl::Seconds(request.timeout()));
   const absl::StatusOr<base::CommandResult> result = base::RunCommand(
@@ -136,6 +139,17 @@ void RuntimeService::KillExec(const std::string& directory) const {
       text.ok() ? base::ContainerId::Parse(*text) : text.status();
   const ContainerRef container = id.ok() ? registry_->FindContainer(*id) : nullptr;
   if (!container) {
+    return;
+  }
+  if (container->record.sandboxed()) {
+    if (const std::optional<pid_t> process = ReadPid(directory + kInnerPidFile)) {
+      const absl::Status killed =
+          RuntimeOf(container->record)
+              .KillInside(Context::Detached(absl::Seconds(10)), id->str(), *process);
+      if (!killed.ok()) {
+        base::LogWarning(base::ToStd(killed.message()));
+      }
+    }
     return;
   }
   // Every exec has a session of its own, begun outside: its members are what it started. A runtime

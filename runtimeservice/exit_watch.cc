@@ -11,17 +11,30 @@
 #include "base/strings.h"
 
 namespace runtimeservice {
+namespace {
+
+constexpr absl::Duration kKillAgain = absl::Seconds(5);
+
+}  // namespace
 
 absl::Status ExitWatch::Watch(const base::ContainerId& id, MonitorConnection connection) {
   const int fd = connection.fd();
+  const int pidfd = connection.pidfd();
   {
     base::MutexLock lock(&mutex_);
     watched_[id] = std::make_unique<Watched>(std::move(connection));
   }
-  const absl::Status watched = loop_.OnHangup(fd, [this, id] { HandleHangup(id); });
-  if (!watched.ok()) {
+  if (on_init_end_ && pidfd >= 0) {
+    // Before the hang-up is watched, which may end all this at once.
+    const auto init = loop_.OnReadable(pidfd, [this, id] { on_init_end_(id); });
     base::MutexLock lock(&mutex_);
-    watched_.erase(id);
+    if (const auto found = watched_.find(id); found != watched_.end()) {
+      found->second->init = init.value_or(0);
+    }
+  }
+  const absl::Status watched = loop_.OnHangup(fd, [this, id] { HandleHangup(id); }).status();
+  if (!watched.ok()) {
+    Forget(id);
   }
   return watched;
 }
@@ -50,8 +63,8 @@ bool ExitWatch::Running(const base::ContainerId& id) const {
   return ended.fd >= 0 && poll(&ended, 1, 0) == 0;
 }
 
-void ExitWatch::Stop(const base::Context& ctx, const base::ContainerId& id, absl::Time kill_at,
-                     std::function<void()> kill, StopDone done) {
+void ExitWatch::Stop(const base::Context& ctx, const base::ContainerId& id,
+                     base::SteadyTime kill_at, std::function<void()> kill, StopDone done) {
   uint64_t number = 0;
   {
     base::MutexLock lock(&mutex_);
@@ -65,19 +78,26 @@ void ExitWatch::Stop(const base::Context& ctx, const base::ContainerId& id, absl
     done(absl::OkStatus());
     return;
   }
-  loop_.At(kill_at, [this, id, kill = std::move(kill)] {
-    if (IsWatched(id)) {
-      kill();
-    }
-  });
-  if (ctx.deadline() != absl::InfiniteFuture()) {
+  KillAt(kill_at, id, std::move(kill));
+  if (ctx.deadline() != base::SteadyTime::InfiniteFuture()) {
     loop_.At(ctx.deadline(), [this, id, number] { Expire(id, number); });
   }
 }
 
-bool ExitWatch::IsWatched(const base::ContainerId& id) {
+void ExitWatch::KillAt(base::SteadyTime when, const base::ContainerId& id,
+                       std::function<void()> kill) {
+  loop_.At(when, [this, id, kill = std::move(kill)] {
+    if (IsAwaited(id)) {
+      kill();
+      KillAt(base::SteadyTime::Now() + kKillAgain, id, kill);
+    }
+  });
+}
+
+bool ExitWatch::IsAwaited(const base::ContainerId& id) {
   base::MutexLock lock(&mutex_);
-  return watched_.contains(id);
+  const auto found = watched_.find(id);
+  return found != watched_.end() && !found->second->stops.empty();
 }
 
 void ExitWatch::Expire(const base::ContainerId& id, uint64_t number) {
@@ -114,19 +134,28 @@ void ExitWatch::HandleHangup(const base::ContainerId& id) {
 }
 
 void ExitWatch::Ended(const base::ContainerId& id) {
+  const std::unique_ptr<Watched> watched = Forget(id);
+  if (watched == nullptr) {
+    return;
+  }
+  for (const Stopping& stop : watched->stops) {
+    stop.done(absl::OkStatus());
+  }
+}
+
+std::unique_ptr<ExitWatch::Watched> ExitWatch::Forget(const base::ContainerId& id) {
   std::unique_ptr<Watched> watched;
   {
     base::MutexLock lock(&mutex_);
     const auto found = watched_.find(id);
     if (found == watched_.end()) {
-      return;
+      return nullptr;
     }
     watched = std::move(found->second);
     watched_.erase(found);
   }
-  for (const Stopping& stop : watched->stops) {
-    stop.done(absl::OkStatus());
-  }
+  loop_.Forget(watched->init);  // Before its descriptor is closed.
+  return watched;
 }
 
 }  // namespace runtimeservice

@@ -25,9 +25,17 @@ class ExitWatch {
   using OnExit = std::function<void(const base::ContainerId&, absl::StatusOr<ExitRecord>)>;
   using StopDone = std::function<void(absl::Status)>;
 
+  // Called on the loop's thread when a container's init has ended, while its monitor may still read
+  // what others hold the output open for.
+  using OnInitEnd = std::function<void(const base::ContainerId&)>;
+
   // `loop` must outlive this object; `containers_directory` holds the state directories by id.
-  ExitWatch(EventLoop& loop, std::string containers_directory, OnExit on_exit)
-      : loop_(loop), directory_(std::move(containers_directory)), on_exit_(std::move(on_exit)) {}
+  ExitWatch(EventLoop& loop, std::string containers_directory, OnExit on_exit,
+            OnInitEnd on_init_end = nullptr)
+      : loop_(loop),
+        directory_(std::move(containers_directory)),
+        on_exit_(std::move(on_exit)),
+        on_init_end_(std::move(on_init_end)) {}
 
   // Takes over the connection to the monitor of `id`.
   absl::Status Watch(const base::ContainerId& id, MonitorConnection connection);
@@ -39,9 +47,11 @@ class ExitWatch {
   bool Running(const base::ContainerId& id) const;
 
   // Calls `done` once: with OK when the container has ended (Ended was called), or with
-  // DEADLINE_EXCEEDED at the context's deadline. At `kill_at` calls `kill`, on the loop's thread; a
-  // second, earlier stop kills earlier. When the container is not watched, `done` is called now.
-  void Stop(const base::Context& ctx, const base::ContainerId& id, absl::Time kill_at,
+  // DEADLINE_EXCEEDED at the context's deadline. At `kill_at` calls `kill`, on the loop's thread,
+  // and again every few seconds as long as somebody waits for the end: a frozen or sleeping process
+  // may be there to be killed only later. A second, earlier stop kills earlier. When the container
+  // is not watched, `done` is called now.
+  void Stop(const base::Context& ctx, const base::ContainerId& id, base::SteadyTime kill_at,
             std::function<void()> kill, StopDone done);
 
   // Completes the stops of `id`: its exit can now be seen by everyone.
@@ -55,15 +65,21 @@ class ExitWatch {
   struct Watched {
     explicit Watched(MonitorConnection c) : connection(std::move(c)) {}
     MonitorConnection connection;
+    EventLoop::Watch init = 0;  // 0: not watched.
     std::vector<Stopping> stops;
   };
   void HandleHangup(const base::ContainerId& id);
+  // Takes it out; null when it is not watched.
+  std::unique_ptr<Watched> Forget(const base::ContainerId& id);
   void Expire(const base::ContainerId& id, uint64_t number);
-  bool IsWatched(const base::ContainerId& id);
+  // Kills at `when` and again, unless nobody waits any more.
+  void KillAt(base::SteadyTime when, const base::ContainerId& id, std::function<void()> kill);
+  bool IsAwaited(const base::ContainerId& id);
 
   EventLoop& loop_;
   const std::string directory_;
   const OnExit on_exit_;
+  const OnInitEnd on_init_end_;
 
   mutable base::Mutex mutex_;
   std::map<base::ContainerId, std::unique_ptr<Watched>> watched_ ABSL_GUARDED_BY(mutex_);

@@ -56,7 +56,7 @@ void RuntimeService::CollectNetworkGarbage() {
     }
   }
   const absl::StatusOr<std::set<std::string>> clean =
-      uses_.network.CollectGarbage(Context(absl::Now() + kWaitForQuiet, network_gc_stop_), plans,
+      uses_.network.CollectGarbage(Context(base::SteadyTime::Now() + kWaitForQuiet, network_gc_stop_), plans,
                                    [this] { return ValidAttachments(); });
   if (!clean.ok()) {
     if (!absl::IsFailedPrecondition(clean.status()) && !absl::IsCancelled(clean.status())) {

@@ -134,7 +134,7 @@ void RuntimeService::DetachPaid(const base::PodId& id) {
       leases_.Acquire(ctx, id.str(), Leases::Mode::kExclusive);
   const PodRef current = registry_->FindPod(id);
   const auto again = [&] {
-    loop_->At(absl::Now() + kRetryTime,
+    loop_->At(base::SteadyTime::Now() + kRetryTime,
               [this, id] { gc_.Post([this, id] { DetachPaid(id); }).IgnoreError(); });
   };
   if (!lease.ok()) {

@@ -83,7 +83,10 @@ absl::Status RuntimeService::MakePodFiles(const Pod& pod) {
 
 absl::StatusOr<RuntimeService::NewContainer> RuntimeService::PlanInfra(const Pod& pod) {
   ASSIGN_OR_RETURN(const Handler* handler, FindHandler(pod.record.runtime_handler()));
-  NewContainer plan(base::ContainerId::Random(), pod.id);
+  // A runtime with sandboxes finds that of a container by the id of what holds it.
+  NewContainer plan(pod.record.sandboxed() ? *base::ContainerId::Parse(pod.id.str())
+                                           : base::ContainerId::Random(),
+                    pod.id);
   plan.handler = handler->name;
   plan.container.record.set_infra(true);
   cri::ContainerConfig* config = plan.container.record.mutable_config();
@@ -117,14 +120,17 @@ absl::StatusOr<RuntimeService::NewContainer> RuntimeService::PlanInfra(const Pod
 }
 
 absl::Status RuntimeService::StartInfra(const Context& ctx, Pod* pod) {
-  if (Namespaces(*pod).pid() != cri::POD) {
+  if (Namespaces(*pod).pid() != cri::POD && !pod->record.sandboxed()) {
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(NewContainer plan, PlanInfra(*pod));
   pod->record.set_infra_container_id(plan.container.id.str());
   ASSIGN_OR_RETURN(const std::string id, MakeContainer(ctx, *pod, std::move(plan)));
   const ContainerRef infra = registry_->FindContainer(*base::ContainerId::Parse(id));
-  RETURN_IF_ERROR(base::Annotate(StartCreated(*infra), "start the holder of the PID namespace"));
+  RETURN_IF_ERROR(base::Annotate(StartCreated(*infra), "start what holds the pod"));
+  if (pod->record.sandboxed()) {
+    return absl::OkStatus();  // Its namespaces are within the sandbox.
+  }
   // Joined through a pin and not by number: the holder may end and its number be another's.
   const network::NamespacePin pin{.type = "pid", .path = paths_.Namespaces(pod->id) + "/pid"};
   ASSIGN_OR_RETURN(const uint64_t inode, network::PinProcessNamespace(infra->pid, pin));

@@ -8,6 +8,7 @@
 #include "runtimeservice/new_container.h"
 #include "runtimeservice/requests.h"
 #include "runtimeservice/runtime_service.h"
+#include "runtimeservice/sandbox.h"
 #include "runtimeservice/spec/cgroup_path.h"
 
 namespace runtimeservice {
@@ -22,6 +23,7 @@ absl::StatusOr<cri::RunPodSandboxResponse> RuntimeService::RunPodSandbox(
   RETURN_IF_ERROR(CheckPodConfig(request.config(), request.has_config()));
   ASSIGN_OR_RETURN(const Handler* handler, FindHandler(request.runtime_handler()));
   RETURN_IF_ERROR(CheckUserNamespaceSupport(request.config(), *handler));
+  RETURN_IF_ERROR(CheckSandbox(*handler, request.config()));
   const std::string name = PodName(request.config().metadata());
   ASSIGN_OR_RETURN(const std::string id,
                    creations_.Run(ctx, name, name, [&](const Context& shared) {
@@ -53,6 +55,8 @@ absl::StatusOr<std::string> RuntimeService::CreatePod(const Context& ctx,
   pod.record.set_state(state::PodRecord::CREATING);
   *pod.record.mutable_config() = request.config();
   pod.record.set_runtime_handler(request.runtime_handler());
+  ASSIGN_OR_RETURN(const Handler* handler, FindHandler(request.runtime_handler()));
+  pod.record.set_sandboxed(handler->traits.sandboxed);
   pod.record.set_created_at(absl::ToUnixNanos(absl::Now()));
   pod.record.set_boot_id(boot_id_);
   // A pod without a parent of its own gets one, so that removing the pod can remove it.
@@ -145,6 +149,9 @@ absl::Status RuntimeService::RemovePod(const Context& ctx, const base::PodId& id
     return absl::OkStatus();
   }
   for (const ContainerRef& container : registry_->ContainersOf(id)) {
+    if (container->record.infra()) {
+      continue;  // Goes with the rest of the pod.
+    }
     ASSIGN_OR_RETURN(const Leases::Lease lease,
                      leases_.Acquire(ctx, container->id.str(), Leases::Mode::kExclusive));
     RETURN_IF_ERROR(DiscardContainer(ctx, *container));

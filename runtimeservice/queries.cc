@@ -2,8 +2,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/files.h"
-#include "base/json.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "runtimeservice/runtime_service.h"
@@ -119,20 +117,6 @@ cri::ContainerStatus RuntimeService::StatusOf(const Container& container) const 
   return status;
 }
 
-std::string RuntimeService::ContainerInfo(const Container& container) const {
-  base::Json info = {{"sandboxID", container.pod.str()},
-                     {"pid", container.pid},
-                     {"runtimePath", container.record.runtime_path()},
-                     {"cgroup", container.record.cgroup()}};
-  const absl::StatusOr<std::string> text =
-      base::ReadFile(paths_.Container(container.id) + "/config.json");
-  const absl::StatusOr<base::Json> spec = text.ok() ? base::ParseJson(*text) : text.status();
-  if (spec.ok()) {
-    info["runtimeSpec"] = *spec;
-  }
-  return base::DumpJson(info);
-}
-
 absl::StatusOr<cri::ContainerStatusResponse> RuntimeService::ContainerStatus(
     const Context&, const cri::ContainerStatusRequest& request) {
   ASSIGN_OR_RETURN(const ContainerRef container,
@@ -194,34 +178,6 @@ cri::PodSandboxStatus RuntimeService::PodStatus(const Pod& pod) const {
   *status.mutable_annotations() = config.annotations();
   status.set_runtime_handler(pod.record.runtime_handler());
   return status;
-}
-
-std::string RuntimeService::PodInfo(const Pod& pod) const {
-  base::Json info = {{"pid", 0}, {"cgroupParent", pod.record.cgroup_parent()}};
-  const absl::StatusOr<base::ContainerId> infra =
-      base::ContainerId::Parse(pod.record.infra_container_id());
-  if (infra.ok()) {
-    if (const ContainerRef holder = registry_->FindContainer(*infra)) {
-      info["pid"] = holder->pid;
-    }
-  }
-  base::Json namespaces = base::Json::object();
-  for (const state::NamespacePin& pin : pod.record.pins()) {
-    namespaces[pin.type()] = pin.path();
-    if (pin.type() == "net") {
-      info["netnsPath"] = pin.path();
-    }
-  }
-  info["namespaces"] = std::move(namespaces);
-  if (!pod.record.network_result().empty()) {
-    base::Json attachments =
-        network::DescribeAttachments(pod.record.network_plan(), pod.record.network_result());
-    if (!attachments.empty()) {
-      info["cniResult"] = attachments[0]["result"];
-      info["networks"] = std::move(attachments);
-    }
-  }
-  return base::DumpJson(info);
 }
 
 absl::StatusOr<cri::PodSandboxStatusResponse> RuntimeService::PodSandboxStatus(

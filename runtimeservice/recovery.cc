@@ -1,5 +1,7 @@
 // The start of the daemon: taking up what the last one left. Everything here calls the same release
 // functions as the verbs do.
+#include <unistd.h>
+
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -64,13 +66,17 @@ absl::StatusOr<std::unique_ptr<RuntimeService>> RuntimeService::Open(
   }
   RETURN_IF_ERROR(network::PrepareNetnsDirectory(dependencies.network.config().netns_dir));
   RETURN_IF_ERROR(base::MakeCgroup(config.monitor_cgroup));
+  for (const auto& [name, handler] : config.handlers) {
+    if (!handler.monitor_cgroup.empty()) {
+      RETURN_IF_ERROR(base::MakeCgroup(handler.monitor_cgroup));
+    }
+  }
   ASSIGN_OR_RETURN(std::unique_ptr<Registry> registry,
                    Registry::Open(config.root, config.run_root));
   ASSIGN_OR_RETURN(std::unique_ptr<EventLoop> loop, EventLoop::Start());
   std::unique_ptr<RuntimeService> service(new RuntimeService(std::move(config), dependencies,
                                                              std::move(host), std::move(boot_id),
                                                              std::move(registry), std::move(loop)));
-  service->AddHandlers();
   RETURN_IF_ERROR(service->PrepareSecurity());
   service->Recover();
   return service;
@@ -85,15 +91,18 @@ RuntimeService::RuntimeService(ServiceConfig config, ServiceDependencies depende
       paths_(config_.run_root, uses_.network.config().netns_dir),
       boot_id_(std::move(boot_id)),
       user_namespaces_(ProbeUserNamespaces(config_.init_path, config_.root, host_)),
+      handlers_(config_.handlers, uses_.launcher, host_),
       seccomp_(host_),
       devices_(config_.devices),
       apparmor_({.enabled = host_.apparmor}, config_.apparmor_profile, uses_.launcher),
       registry_(std::move(registry)),
       loop_(std::move(loop)),
-      exits_(*loop_, paths_.Containers(),
-             [this](const base::ContainerId& id, absl::StatusOr<ExitRecord> exit) {
-               HandleExit(id, std::move(exit));
-             }),
+      exits_(
+          *loop_, paths_.Containers(),
+          [this](const base::ContainerId& id, absl::StatusOr<ExitRecord> exit) {
+            HandleExit(id, std::move(exit));
+          },
+          [this](const base::ContainerId& id) { HandleInitEnd(id); }),
       pod_ranges_(config_.root + "/pod-ranges"),
       gc_("gc", 2, 10'000),
       network_gc_("network-gc", 1, 1) {}
@@ -131,6 +140,10 @@ void RuntimeService::Recover() {
   const absl::Status ready = ProgramsReady();
   if (!ready.ok()) {
     base::LogError("no pod can run: ", base::ToStd(ready.message()));
+  }
+  const absl::Status handlers = HandlersReady();
+  if (ready.ok() && !handlers.ok()) {
+    base::LogWarning("some pods cannot run: ", base::ToStd(handlers.message()));
   }
   const Context ctx;
   base::LogInfo("pods taken up: ", ListPodSandbox(ctx, {}).value().items_size(),
@@ -200,7 +213,7 @@ absl::Status RuntimeService::Reconnect(const Context& ctx, const Container& cont
 }
 
 void RuntimeService::TakeUpLater(const base::ContainerId& id) {
-  loop_->At(absl::Now() + kRetryTime, [this, id] {
+  loop_->At(base::SteadyTime::Now() + kRetryTime, [this, id] {
     const absl::Status posted = gc_.Post([this, id] {
       const base::LogField field("container", id.str());
       if (const ContainerRef container = registry_->FindContainer(id)) {
@@ -247,8 +260,10 @@ absl::Status RuntimeService::SweepContainer(const Context& ctx, const std::strin
   const std::string directory = base::StrCat(paths_.Containers(), "/", name);
   if (id.ok()) {
     // Whichever runtime made it kills it, and its monitor ends then.
-    for (const auto& [handler_name, handler] : handlers_) {
-      RETURN_IF_ERROR(handler.runtime.Delete(ctx, name));
+    for (const Handler* handler : handlers_.All()) {
+      if (access(handler->runtime.config().path.c_str(), X_OK) == 0) {
+        RETURN_IF_ERROR(handler->runtime.Delete(ctx, name));
+      }
     }
     RETURN_IF_ERROR(TakeMonitorLock(ctx, directory).status());
     RETURN_IF_ERROR(uses_.rootfs.Remove(ctx, *id));

@@ -1,5 +1,5 @@
 // The runtime verbs of the CRI (runtime.v1.RuntimeService). Bodies: pods.cc, containers.cc,
-// stop.cc, exec.cc, queries.cc, status.cc; what they share: pod_resources.cc,
+// stop.cc, exec.cc, queries.cc, verbose.cc, status.cc; what they share: pod_resources.cc,
 // container_resources.cc, image_volumes.cc, pod_attachment.cc, network_upkeep.cc; the start of the
 // daemon: recovery.cc.
 #pragma once
@@ -26,6 +26,7 @@
 #include "runtimeservice/devices/container_devices.h"
 #include "runtimeservice/event_loop.h"
 #include "runtimeservice/exit_watch.h"
+#include "runtimeservice/handlers.h"
 #include "runtimeservice/oci/runtime.h"
 #include "runtimeservice/paths.h"
 #include "runtimeservice/pod_ranges.h"
@@ -36,13 +37,6 @@
 #include "runtimeservice/state/registry.h"
 
 namespace runtimeservice {
-
-// One [crisp.runtime.runtimes.NAME].
-struct HandlerConfig {
-  RuntimeConfig runtime;
-  HandlerTraits traits;
-  absl::Duration create_timeout = absl::Seconds(60);  // Of the runtime's `create`.
-};
 
 // What the runtime service must know of the daemon's configuration.
 struct ServiceConfig {
@@ -118,12 +112,6 @@ class RuntimeService {
   absl::Duration LoopLag() { return loop_->Lag(); }
 
  private:
-  struct Handler {
-    std::string name;
-    Runtime runtime;
-    HandlerTraits traits;
-    absl::Duration create_timeout;
-  };
   RuntimeService(ServiceConfig config, ServiceDependencies dependencies, HostFacts host,
                  std::string boot_id, std::unique_ptr<Registry> registry,
                  std::unique_ptr<EventLoop> loop);
@@ -131,11 +119,12 @@ class RuntimeService {
   // --- status.cc
   // OK when every program that a pod needs can be executed.
   absl::Status ProgramsReady() const;
-  void AddHandlers();
   // What RuntimeDefault stands for. Fails for a seccomp_profile that cannot be used.
   absl::Status PrepareSecurity();
-  // The handler of that name, the default one for an empty name; INVALID_ARGUMENT for an unknown.
-  absl::StatusOr<const Handler*> FindHandler(const std::string& name) const;
+  // OK when the programs of all handlers can be executed.
+  absl::Status HandlersReady() const;
+  // Handlers::Find, the default one for an empty name.
+  absl::StatusOr<const Handler*> FindHandler(const std::string& name);
   // FAILED_PRECONDITION when the pod wants a user namespace that `handler` or this host cannot
   // give.
   absl::Status CheckUserNamespaceSupport(const cri::PodSandboxConfig& config,
@@ -228,10 +217,20 @@ class RuntimeService {
   absl::Time RecordLost(const base::ContainerId& id);
   void ShowExit(const base::ContainerId& id, const ExitRecord& exit);
   bool HasOwnPidNamespace(const Container& container) const;
+  // The container's init is gone: so must be the rest where the kernel does not see to that.
+  void HandleInitEnd(const base::ContainerId& id);
+  // Signals the container's init; does not wait.
+  void SignalContainer(const Container& container, int signal);
+  // SIGKILL to what is in the container's cgroup, in the background.
+  void KillRest(const Container& container);
   // SIGKILL to everything in the container; does not wait.
   void KillContainer(const Container& container);
   // SIGKILLs and waits for the end.
   absl::Status KillAndWait(const Context& ctx, const Container& container);
+
+  // --- sandbox.cc
+  absl::Status StartByMonitor(const Context& ctx, const Container& container);
+  void SignalSandboxed(const Container& container, int signal);
 
   // --- exec.cc
   absl::StatusOr<std::string> WriteExecProcess(const Container& container,
@@ -246,8 +245,11 @@ class RuntimeService {
   cri::PodSandbox PodItem(const Pod& pod) const;
   cri::PodSandboxStatus PodStatus(const Pod& pod) const;
   cri::ContainerStatus StatusOf(const Container& container) const;
+
+  // --- verbose.cc: JSON
   std::string PodInfo(const Pod& pod) const;
   std::string ContainerInfo(const Container& container) const;
+  std::map<std::string, std::string> DaemonInfo() const;
 
   // --- recovery.cc
   void Recover();
@@ -267,7 +269,7 @@ class RuntimeService {
   const Paths paths_;
   const std::string boot_id_;
   const absl::Status user_namespaces_;  // ProbeUserNamespaces, once at the start.
-  std::map<std::string, Handler> handlers_;
+  Handlers handlers_;
   SeccompFilters seccomp_;
   ContainerDevices devices_;
   AppArmorProfiles apparmor_;

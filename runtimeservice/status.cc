@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_join.h"
 #include "base/files.h"
-#include "base/json.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
@@ -15,30 +14,29 @@
 
 namespace runtimeservice {
 
-absl::StatusOr<const RuntimeService::Handler*> RuntimeService::FindHandler(
-    const std::string& name) const {
-  const auto found = handlers_.find(name.empty() ? config_.default_handler : name);
-  if (found == handlers_.end()) {
-    return absl::InvalidArgumentError(
-        base::StrCat("runtime_handler: there is no handler \"", name, "\""));
-  }
-  return &found->second;
+absl::StatusOr<const Handler*> RuntimeService::FindHandler(const std::string& name) {
+  return handlers_.Find(name.empty() ? config_.default_handler : name);
 }
 
 Runtime RuntimeService::RuntimeOf(const state::ContainerRecord& record) const {
-  return Runtime({.path = record.runtime_path(), .root = record.runtime_root()}, uses_.launcher);
+  return Runtime(
+      {.path = record.runtime_path(),
+       .root = record.runtime_root(),
+       .extra_arguments = {record.runtime_arguments().begin(), record.runtime_arguments().end()}},
+      uses_.launcher);
 }
 
-void RuntimeService::AddHandlers() {
-  for (const auto& [name, handler] : config_.handlers) {
-    HandlerTraits traits = handler.traits;
-    // The option is mount_setattr(2)'s.
-    traits.recursive_read_only = traits.recursive_read_only && host_.kernel >= KernelVersion{5, 12};
-    handlers_.emplace(name, Handler{.name = name,
-                                    .runtime = Runtime(handler.runtime, uses_.launcher),
-                                    .traits = std::move(traits),
-                                    .create_timeout = handler.create_timeout});
+absl::Status RuntimeService::HandlersReady() const {
+  std::vector<std::string> missing;
+  for (const Handler* handler : handlers_.All()) {
+    const std::string& program = handler->runtime.config().path;
+    if (access(program.c_str(), X_OK) != 0) {
+      missing.push_back(base::StrCat("runtime handler \"", handler->name, "\": ",
+                                     base::ToStd(base::ErrnoStatus(errno, program).message())));
+    }
   }
+  return missing.empty() ? absl::OkStatus()
+                         : absl::FailedPreconditionError(absl::StrJoin(missing, "; "));
 }
 
 absl::Status RuntimeService::PrepareSecurity() {
@@ -125,6 +123,14 @@ absl::StatusOr<cri::StatusResponse> RuntimeService::Status(const Context&,
       apparmor->set_message(std::string(state.message()));
     }
   }
+  // Only when one is missing: no caller waits for this condition, people read it.
+  if (const absl::Status handlers = HandlersReady(); !handlers.ok()) {
+    cri::RuntimeCondition* condition = response.mutable_status()->add_conditions();
+    condition->set_type("RuntimeHandlersReady");
+    condition->set_status(false);
+    condition->set_reason("ProgramMissing");
+    condition->set_message(std::string(handlers.message()));
+  }
   const auto add_handler = [&](const std::string& name, const HandlerTraits& traits) {
     cri::RuntimeHandler* handler = response.add_runtime_handlers();
     handler->set_name(name);
@@ -132,22 +138,15 @@ absl::StatusOr<cri::StatusResponse> RuntimeService::Status(const Context&,
     handler->mutable_features()->set_user_namespaces(traits.user_namespaces &&
                                                      user_namespaces_.ok());
   };
-  for (const auto& [name, handler] : handlers_) {
-    add_handler(name, handler.traits);
+  for (const Handler* handler : handlers_.All()) {
+    add_handler(handler->name, handler->traits);
   }
   add_handler("", handlers_.at(config_.default_handler).traits);
   response.mutable_features()->set_supplemental_groups_policy(true);
   response.mutable_features()->set_user_namespaces_host_network(user_namespaces_.ok());
   if (request.verbose()) {
-    base::Json debts = base::Json::array();
-    for (const network::DetachDebts::Debt& debt : uses_.debts.List()) {
-      debts.push_back({{"pod", debt.pod.str()},
-                       {"since", absl::FormatTime(debt.since)},
-                       {"attempts", debt.attempts},
-                       {"lastError", debt.last_error},
-                       {"nextAttempt", absl::FormatTime(debt.next_attempt)}});
-    }
-    (*response.mutable_info())["networkDebts"] = base::DumpJson(debts);
+    const std::map<std::string, std::string> info = DaemonInfo();
+    response.mutable_info()->insert(info.begin(), info.end());
   }
   return response;
 }

@@ -13,6 +13,13 @@
 #include "runtimeservice/runtime_service.h"
 
 namespace runtimeservice {
+namespace {
+
+// What forks while it is killed needs some rounds; what sleeps in the kernel is killed again later,
+// and must not keep the threads that others need.
+constexpr absl::Duration kKillRest = absl::Seconds(1);
+
+}  // namespace
 
 void RuntimeService::StopContainer(const Context& ctx, const cri::StopContainerRequest& request,
                                    StopDone done) {
@@ -42,15 +49,12 @@ void RuntimeService::StopContainer(const Context& ctx, const cri::StopContainerR
       return;
     }
     if (request.timeout() > 0) {
-      const absl::Status sent = exits_.Signal(id, container->record.stop_signal());
-      if (!sent.ok()) {
-        base::LogWarning(base::ToStd(sent.message()));
-      }
+      SignalContainer(*container, container->record.stop_signal());
     }
   }
   const absl::Duration grace = absl::Seconds(std::max<int64_t>(request.timeout(), 0));
   exits_.Stop(
-      ctx, id, absl::Now() + grace, [this, container] { KillContainer(*container); },
+      ctx, id, base::SteadyTime::Now() + grace, [this, container] { KillContainer(*container); },
       [done = std::move(done)](const absl::Status& status) {
         done(status.ok() ? absl::StatusOr<cri::StopContainerResponse>(cri::StopContainerResponse())
                          : status);
@@ -142,18 +146,37 @@ bool RuntimeService::HasOwnPidNamespace(const Container& container) const {
              cri::CONTAINER;
 }
 
-void RuntimeService::KillContainer(const Container& container) {
-  const absl::Status sent = exits_.Signal(container.id, SIGKILL);
+void RuntimeService::SignalContainer(const Container& container, int signal) {
+  if (container.record.sandboxed()) {
+    SignalSandboxed(container, signal);
+    return;
+  }
+  const absl::Status sent = exits_.Signal(container.id, signal);
   if (!sent.ok()) {
     base::LogWarning(base::ToStd(sent.message()));
   }
+}
+
+void RuntimeService::KillContainer(const Container& container) {
+  SignalContainer(container, SIGKILL);
+  KillRest(container);
+}
+
+void RuntimeService::HandleInitEnd(const base::ContainerId& id) {
+  // An orphan that holds the output open would hold up the container's end as well.
+  if (const ContainerRef container = registry_->FindContainer(id)) {
+    KillRest(*container);
+  }
+}
+
+void RuntimeService::KillRest(const Container& container) {
   // With a PID namespace of its own everything dies with its init; else the cgroup tells who.
-  if (HasOwnPidNamespace(container)) {
+  if (container.record.sandboxed() || HasOwnPidNamespace(container)) {
     return;
   }
   const std::string cgroup = container.record.cgroup();
   const absl::Status posted = gc_.Post([cgroup] {
-    const absl::Status killed = base::KillCgroup(Context::Detached(absl::Seconds(30)), cgroup);
+    const absl::Status killed = base::KillCgroup(Context::Detached(kKillRest), cgroup);
     if (!killed.ok()) {
       base::LogWarning(base::ToStd(killed.message()));
     }
@@ -169,7 +192,7 @@ absl::Status RuntimeService::KillAndWait(const Context& ctx, const Container& co
   KillContainer(container);
   // The loop completes it at the deadline at the latest.
   exits_.Stop(
-      ctx.WithTimeout(absl::Minutes(1)), container.id, absl::Now(),
+      ctx.WithTimeout(absl::Minutes(1)), container.id, base::SteadyTime::Now(),
       [this, container] { KillContainer(container); },
       [ended](const absl::Status& status) { ended->set_value(status); });
   return end.get();

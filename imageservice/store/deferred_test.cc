@@ -326,7 +326,7 @@ TEST_F(DeferredTest, HardLinksFindTheirTargetThroughLowerSymlinks) {
 TEST_F(DeferredTest, TheContextsEndEndsTheWork) {
   File("2/x", "x");
   const auto cancellation = std::make_shared<base::Cancellation>();
-  const base::Context ctx(absl::InfiniteFuture(), cancellation);
+  const base::Context ctx(base::SteadyTime::InfiniteFuture(), cancellation);
   ASSERT_TRUE(Apply(ctx, {Link("a", "x")}).ok());
   cancellation->Cancel();
   EXPECT_TRUE(absl::IsCancelled(Apply(ctx, {Link("b", "x")})));

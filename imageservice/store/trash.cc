@@ -58,7 +58,8 @@ absl::StatusOr<Trash::Removal> Trash::Discard(const std::string& path, const Dis
 }
 
 void Trash::Wait(const base::Context& ctx, const std::vector<Removal>& removals) {
-  const absl::Duration half = std::min(kLongestWait, (ctx.deadline() - absl::Now()) / 2);
+  const absl::Duration half =
+      std::min(kLongestWait, (ctx.deadline() - base::SteadyTime::Now()) / 2);
   const base::Context limited = ctx.WithTimeout(half);
   for (const Removal& removal : removals) {
     if (removal != nullptr && !removal->Wait(limited).ok()) {

@@ -123,7 +123,8 @@ TEST_F(TrashTest, AWaitEndsWithHalfTheDeadline) {
   const base::Context ctx = base::Context::Detached(absl::Seconds(2));
   Trash::Wait(ctx, {removal});
   EXPECT_FALSE(removal->is_set());
-  EXPECT_GT(ctx.deadline() - absl::Now(), absl::ZeroDuration()) << "time is left for the answer";
+  EXPECT_GT(ctx.deadline() - base::SteadyTime::Now(), absl::ZeroDuration())
+      << "time is left for the answer";
 }
 
 }  // namespace

@@ -156,7 +156,7 @@ absl::Status Pull::AwaitLayers() {
     {
       const base::MutexLock lock(&mutex_);
       if (!NothingLeft() && failure_.ok()) {
-        changed_.WaitUntil(&mutex_, absl::Now() + kProgressInterval);
+        changed_.WaitUntil(&mutex_, base::SteadyTime::Now() + kProgressInterval);
       }
       is_over = NothingLeft();
       failure = failure_;
@@ -300,9 +300,9 @@ absl::Status Pull::WaitToGoOn(int layer, const absl::Status& why) {
   changed_.NotifyAll();
   absl::Duration& pause = pauses_[index];
   pause = std::clamp(pause * 2, kFirstPause, kLongestPause);
-  const absl::Time again = absl::Now() + pause;
-  while (times_resumed_ == resumed && (is_stall_told_ || absl::Now() < again)) {
-    changed_.WaitUntil(&mutex_, is_stall_told_ ? absl::InfiniteFuture() : again);
+  const base::SteadyTime again = base::SteadyTime::Now() + pause;
+  while (times_resumed_ == resumed && (is_stall_told_ || base::SteadyTime::Now() < again)) {
+    changed_.WaitUntil(&mutex_, is_stall_told_ ? base::SteadyTime::InfiniteFuture() : again);
   }
   states_[index] = State::kFetching;
   return absl::OkStatus();

@@ -156,9 +156,10 @@ std::vector<std::string> Arguments(const MonitorSpec& spec) {
   if (!spec.log_path.empty()) {
     argv.insert(argv.end(), {"--log", spec.log_path});
   }
-  const std::array<std::pair<bool, const char*>, 3> flags = {{{spec.terminal, "--terminal"},
+  const std::array<std::pair<bool, const char*>, 4> flags = {{{spec.terminal, "--terminal"},
                                                               {spec.has_stdin, "--stdin"},
-                                                              {spec.stdin_once, "--stdin-once"}}};
+                                                              {spec.stdin_once, "--stdin-once"},
+                                                              {spec.sandboxed, "--sandboxed"}}};
   for (const auto& [set, name] : flags) {
     if (set) {
       argv.emplace_back(name);
@@ -191,6 +192,7 @@ absl::StatusOr<NewMonitor> NewMonitor::Launch(const Context& ctx, const base::La
   base::Command command;
   command.argv = Arguments(spec);
   command.env = RuntimeEnvironment();
+  command.env.insert(command.env.end(), spec.environment.begin(), spec.environment.end());
   command.directory = "/";
   command.extra_fds = {{3, theirs.get()}};
   base::Launcher::Options options;
@@ -254,7 +256,7 @@ absl::StatusOr<MonitorConnection> MonitorConnection::Connect(const Context& ctx,
                ? absl::NotFoundError(StrCat(what, ": none listens"))
                : ErrnoStatus(errno, what);
   }
-  MonitorConnection connection(std::move(fd));
+  MonitorConnection connection(std::move(fd), state_dir);
   absl::Status status = connection.ReceiveState(ctx, 0);
   if (absl::IsUnavailable(status)) {
     return absl::NotFoundError(StrCat("connect to monitor in ", state_dir, ": it has ended"));
@@ -316,6 +318,20 @@ absl::Status MonitorConnection::Request(const Context& ctx, MessageType type,
     }
     return error == 0 ? absl::OkStatus() : ErrnoStatus(error, what);
   }
+}
+
+absl::Status MonitorConnection::Start(const Context& ctx) {
+  absl::Status started = Request(ctx, MessageType::kStart, "", "start by the monitor");
+  if (started.ok() || absl::IsDeadlineExceeded(started) || absl::IsCancelled(started)) {
+    return started;
+  }
+  const std::string last = LastLogError(
+      base::ReadFile(StrCat(state_dir_, "/", conmon::kRuntimeLogFile), kMaxSmallFile).value_or(""));
+  return last.empty() ? started : absl::UnknownError(StrCat("runtime: ", last));
+}
+
+absl::Status MonitorConnection::GiveUp(const Context& ctx) {
+  return Request(ctx, MessageType::kGiveUp, "", "give up a start");
 }
 
 absl::Status MonitorConnection::ReopenLog(const Context& ctx, const std::string& path) {

@@ -34,6 +34,8 @@ struct MonitorSpec {
   bool terminal = false;
   bool has_stdin = false;
   bool stdin_once = false;
+  bool sandboxed = false;  // The runtime's sandbox holds the process: Start it by the monitor.
+  std::vector<std::string> environment = {};  // "NAME=value", besides what every runtime gets.
   std::string cgroup;  // The monitors' cgroup ("/crisp-monitors"), made by the caller; empty: ours.
   int oom_score_adj = -998;
 };
@@ -115,6 +117,11 @@ class MonitorConnection {
   // When it returns OK the old file is closed and the new one exists; else the old one stays in
   // use.
   absl::Status ReopenLog(const Context& ctx, const std::string& path);
+  // Runs the runtime's `start` for a sandboxed container; UNKNOWN with its last words when that
+  // fails, and the monitor ends then.
+  absl::Status Start(const Context& ctx);
+  // Lets a sandboxed container end that was not started: nothing of it can be killed yet.
+  absl::Status GiveUp(const Context& ctx);
   // FAILED_PRECONDITION when the container has no terminal.
   absl::Status Resize(const Context& ctx, uint32_t width, uint32_t height);
   // Turns the connection into an attach session: `streams` is a set of conmon::StreamFlag.
@@ -125,12 +132,14 @@ class MonitorConnection {
   base::UniqueFd Release() { return std::move(fd_); }
 
  private:
-  explicit MonitorConnection(base::UniqueFd fd) : fd_(std::move(fd)) {}
+  MonitorConnection(base::UniqueFd fd, std::string state_dir)
+      : fd_(std::move(fd)), state_dir_(std::move(state_dir)) {}
   absl::Status ReceiveState(const Context& ctx, uint32_t sequence);
   absl::Status Request(const Context& ctx, conmon::MessageType type, std::string_view payload,
                        std::string_view what);
 
   base::UniqueFd fd_;
+  std::string state_dir_;
   base::UniqueFd pidfd_;
   MonitorState state_;
   uint32_t sequence_ = 0;

@@ -4,10 +4,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <cstdio>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "base/files.h"
 #include "base/status_macros.h"
@@ -47,7 +49,11 @@ std::string LastLogError(std::string_view log) {
   std::string last;
   for (const std::string& line :
        std::vector<std::string>(absl::StrSplit(base::ToAbsl(log), '\n', absl::SkipEmpty()))) {
-    const absl::StatusOr<base::Json> entry = base::ParseJson(line);
+    // Some runtimes do not end their lines: of several in one the last counts.
+    absl::StatusOr<base::Json> entry = base::ParseJson(line);
+    if (const size_t joint = line.rfind("}{"); !entry.ok() && joint != std::string::npos) {
+      entry = base::ParseJson(line.substr(joint + 1));
+    }
     if (!entry.ok()) {
       continue;
     }
@@ -58,6 +64,29 @@ std::string LastLogError(std::string_view log) {
     }
   }
   return last;
+}
+
+std::string SpecVersion(const base::Json& features) {
+  // What runtimes without `features` take; and the version of the fields that are ever written.
+  constexpr char kOldest[] = "1.0.2";
+  constexpr char kNewest[] = "1.3.0";
+  const std::string max = base::JsonString(features, "ociVersionMax").value_or("");
+  const auto numbers = [](std::string_view version) {
+    std::array<int, 3> parts = {};
+    const std::vector<absl::string_view> texts =
+        absl::StrSplit(base::ToAbsl(version.substr(0, version.find_first_of("-+"))), '.');
+    for (size_t i = 0; i < parts.size() && i < texts.size(); ++i) {
+      if (!absl::SimpleAtoi(texts[i], &parts[i])) {
+        return std::array<int, 3>();
+      }
+    }
+    return parts;
+  };
+  const std::array<int, 3> known = numbers(max);
+  if (known <= numbers(kOldest)) {
+    return kOldest;
+  }
+  return known >= numbers(kNewest) ? kNewest : StrCat(known[0], ".", known[1], ".", known[2]);
 }
 
 std::vector<std::string> RuntimeEnvironment() {
@@ -134,6 +163,12 @@ absl::Status Runtime::Kill(const Context& ctx, const std::string& id, int signal
   return absl::UnknownError(words);
 }
 
+absl::Status Runtime::KillInside(const Context& ctx, const std::string& id, pid_t pid) const {
+  std::string last_error;
+  // That it failed may as well mean that it was gone: there is nothing else to be done.
+  return Run(ctx, {"kill", "--pid", StrCat(pid), id, "KILL"}, &last_error).status();
+}
+
 absl::Status Runtime::Delete(const Context& ctx, const std::string& id) const {
   std::string last_error;
   ASSIGN_OR_RETURN(base::CommandResult result, Run(ctx, {"delete", "--force", id}, &last_error));
@@ -198,6 +233,9 @@ base::Command Runtime::ExecCommand(const std::string& id, const ExecSpec& spec) 
   command.argv.insert(command.argv.end(),
                       {"--log", spec.log_file, "--log-format", "json", "exec", "--process",
                        spec.process_file, "--pid-file", spec.pid_file});
+  if (!spec.inner_pid_file.empty()) {
+    command.argv.insert(command.argv.end(), {"--internal-pid-file", spec.inner_pid_file});
+  }
   if (!spec.console_socket.empty()) {
     command.argv.insert(command.argv.end(), {"--console-socket", spec.console_socket});
   }

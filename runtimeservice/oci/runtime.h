@@ -40,6 +40,7 @@ struct ExecSpec {
   std::string process_file;    // An OCI process object.
   std::string pid_file;        // Gets the pid of the started process.
   std::string log_file;        // Gets the runtime's own words: ExecError.
+  std::string inner_pid_file;  // Gets its pid within the sandbox; empty for other runtimes.
   std::string console_socket;  // Empty unless the process has a terminal.
   // crisp-init: the runtime goes once the process runs, and this waits for it. Without it the
   // runtime stays, runc until every copy of the output is closed.
@@ -63,6 +64,8 @@ class Runtime {
   // Signals the init, or all processes (a SIGKILL of all takes the whole cgroup).
   // FAILED_PRECONDITION when it does not run or does not exist.
   absl::Status Kill(const Context& ctx, const std::string& id, int signal, KillScope scope) const;
+  // SIGKILLs one process of a sandbox, by its number there. OK when there is no such process.
+  absl::Status KillInside(const Context& ctx, const std::string& id, pid_t pid) const;
   // Kills and deletes. OK when the runtime knows no such container.
   absl::Status Delete(const Context& ctx, const std::string& id) const;
   // NOT_FOUND when the runtime knows no such container.
@@ -94,6 +97,10 @@ class Runtime {
 // Whether a runtime with this first line of `--version` knows the mount option rro although it has
 // no `features` to say so: crun from 1.4 to 1.8.5. (runc has both since 1.1.)
 bool KnowsRecursiveReadOnly(std::string_view version);
+
+// The version that config.json may claim for a runtime with these `features` (null: unknown): the
+// newest that crisp writes, or the newest that the runtime takes if that is older.
+std::string SpecVersion(const base::Json& features);
 
 // The message of the last line of a runtime's JSON log that has level error, fatal or panic; empty
 // if there is none. Lines that are not JSON are skipped.

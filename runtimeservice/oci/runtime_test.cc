@@ -151,5 +151,19 @@ not json
   EXPECT_EQ(LastLogError(""), "");
 }
 
+TEST(SpecVersionTest, ItIsTheNewestThatBothSidesKnow) {
+  const auto version = [](const char* max) {
+    return SpecVersion(base::Json{{"ociVersionMin", "1.0.0"}, {"ociVersionMax", max}});
+  };
+  EXPECT_EQ(SpecVersion(base::Json()), "1.0.2") << "a runtime without the command";
+  EXPECT_EQ(version("1.0.2-dev"), "1.0.2");
+  EXPECT_EQ(version("1.0.0"), "1.0.2") << "what such runtimes have always been given";
+  EXPECT_EQ(version("1.1.0+dev"), "1.1.0");
+  EXPECT_EQ(version("1.2.1"), "1.2.1");
+  EXPECT_EQ(version("1.10.0"), "1.3.0");
+  EXPECT_EQ(version("2.0.0"), "1.3.0");
+  EXPECT_EQ(version("newest"), "1.0.2");
+}
+
 }  // namespace
 }  // namespace runtimeservice

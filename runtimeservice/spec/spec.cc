@@ -13,8 +13,6 @@ using base::OrderedJson;
 
 // crun takes a compiled filter by this annotation, which overrides linux.seccomp.
 constexpr char kCompiledSeccomp[] = "run.oci.seccomp_bpf_data";
-// The newest version that crun and runc of Debian 12 take; nothing here is newer.
-constexpr char kOciVersion[] = "1.0.2";
 
 absl::Status CheckRequest(const SpecInput& input) {
   if (Security(input).privileged() && !input.pod.linux().security_context().privileged()) {
@@ -33,7 +31,10 @@ absl::Status CheckRequest(const SpecInput& input) {
 
 OrderedJson Annotations(const SpecInput& input) {
   std::map<std::string, std::string> annotations =
-      AllowedAnnotations(input.pod, input.container, input.handler.allowed_annotations);
+      AllowedAnnotations(input.pod, input.container, input.handler.allowed_annotations,
+                         input.handler.disallowed_annotations);
+  annotations.insert(input.handler.default_annotations.begin(),
+                     input.handler.default_annotations.end());
   for (const auto& [name, value] : input.annotations) {
     annotations[name] = value;
   }
@@ -53,7 +54,7 @@ OrderedJson Annotations(const SpecInput& input) {
 absl::StatusOr<OrderedJson> BuildSpec(const SpecInput& input) {
   RETURN_IF_ERROR(CheckRequest(input));
   OrderedJson spec = OrderedJson::object();
-  spec["ociVersion"] = kOciVersion;
+  spec["ociVersion"] = input.handler.oci_version;
   ASSIGN_OR_RETURN(spec["process"], ProcessPart(input));
   spec["root"] = {{"path", input.rootfs}, {"readonly", ReadOnlyRootfs(input)}};
   ASSIGN_OR_RETURN(const NamespaceModes modes, ContainerNamespaces(input));

@@ -25,14 +25,18 @@ namespace runtimeservice {
 
 // What a runtime handler can and may do.
 struct HandlerTraits {
-  std::vector<std::string> allowed_annotations;  // Prefixes; see annotations.h.
-  bool recursive_read_only = false;              // Its runtime knows the mount option rro.
-  bool user_namespaces = false;                  // Its runtime joins a user namespace by its path.
-  bool compiled_seccomp = false;                 // It takes run.oci.seccomp_bpf_data: crun.
-  int64_t min_memory_bytes = 0;                  // The least limit its runtime starts with.
-  bool privileged_host_devices = true;           // Privileged containers get the host's devices.
-  bool net_devices = false;                      // Its runtime knows linux.netDevices.
-  bool intel_rdt_schemata = false;  // And linux.intelRdt's schemata and enableMonitoring.
+  std::vector<std::string> allowed_annotations;            // Prefixes; see annotations.h.
+  std::vector<std::string> disallowed_annotations;         // Exceptions from these.
+  std::map<std::string, std::string> default_annotations;  // Unless the request has others.
+  bool sandboxed = false;               // One sandbox holds the whole pod: gVisor.
+  std::string oci_version = "1.0.2";    // Of the specification that config.json claims.
+  bool recursive_read_only = false;     // Its runtime knows the mount option rro.
+  bool user_namespaces = false;         // Its runtime joins a user namespace by its path.
+  bool compiled_seccomp = false;        // It takes run.oci.seccomp_bpf_data: crun.
+  int64_t min_memory_bytes = 0;         // The least limit its runtime starts with.
+  bool privileged_host_devices = true;  // Privileged containers get the host's devices.
+  bool net_devices = false;             // Its runtime knows linux.netDevices.
+  bool intel_rdt_schemata = false;      // And linux.intelRdt's schemata and enableMonitoring.
 };
 
 // A limit of setrlimit(2): "RLIMIT_NOFILE", ….

@@ -35,7 +35,9 @@ OrderedJson NamespacesPart(const SpecInput& input, const NamespaceModes& modes) 
   if (modes.ipc != cri::NODE) {
     part.push_back(NamespaceEntry("ipc", input.namespaces.ipc));
   }
-  if (modes.pid != cri::NODE) {
+  // What a sandbox's containers share is its own first namespace, which has no path here.
+  const bool in_sandbox = input.handler.sandboxed && modes.pid == cri::POD;
+  if (modes.pid != cri::NODE && !in_sandbox) {
     const bool joined = modes.pid != cri::CONTAINER;
     part.push_back(NamespaceEntry("pid", joined ? input.namespaces.pid : ""));
   }

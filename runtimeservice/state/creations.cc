@@ -38,7 +38,7 @@ absl::StatusOr<std::string> Creations::Run(const base::Context& ctx, const std::
     }
   });
   absl::StatusOr<std::string> result =
-      work(base::Context(absl::InfiniteFuture(), creation->cancellation));
+      work(base::Context(base::SteadyTime::InfiniteFuture(), creation->cancellation));
   base::MutexLock lock(&mutex_);
   creation->done = true;
   creation->result = result;

@@ -35,7 +35,7 @@ TEST(CreationsTest, ARetryJoinsAndGetsTheSameId) {
                            });
   });
   // A joiner with no time left goes alone and does not disturb the others.
-  const base::Context expired(absl::Now() - absl::Seconds(1), nullptr);
+  const base::Context expired(base::SteadyTime::Now() - absl::Seconds(1), nullptr);
   EXPECT_TRUE(absl::IsDeadlineExceeded(
       creations.Run(expired, "pod", "group", [&](const base::Context&) { return "x"; }).status()));
   release.count_down();
@@ -51,7 +51,7 @@ TEST(CreationsTest, TheWorkIsCancelledWhenTheLastCallerGoes) {
   const auto cancellation = std::make_shared<base::Cancellation>();
   std::thread cancel;
   const auto result =
-      creations.Run(base::Context(absl::InfiniteFuture(), cancellation), "pod", "group",
+      creations.Run(base::Context(base::SteadyTime::InfiniteFuture(), cancellation), "pod", "group",
                     [&](const base::Context& ctx) -> absl::StatusOr<std::string> {
                       EXPECT_TRUE(ctx.Check().ok());
                       cancel = std::thread([&] { cancellation->Cancel(); });

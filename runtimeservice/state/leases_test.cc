@@ -13,7 +13,9 @@ namespace {
 
 using Mode = Leases::Mode;
 
-base::Context Soon() { return base::Context(absl::Now() + absl::Milliseconds(30), nullptr); }
+base::Context Soon() {
+  return base::Context(base::SteadyTime::Now() + absl::Milliseconds(30), nullptr);
+}
 
 TEST(LeasesTest, SharedTogetherExclusiveAlone) {
   Leases leases;
@@ -54,7 +56,9 @@ TEST(LeasesTest, CancellationEndsTheWait) {
   const auto cancellation = std::make_shared<base::Cancellation>();
   std::thread cancel([&] { cancellation->Cancel(); });
   EXPECT_TRUE(absl::IsCancelled(
-      leases.Acquire(base::Context(absl::InfiniteFuture(), cancellation), "pod", Mode::kShared)
+      leases
+          .Acquire(base::Context(base::SteadyTime::InfiniteFuture(), cancellation), "pod",
+                   Mode::kShared)
           .status()));
   cancel.join();
 }

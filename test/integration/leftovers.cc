@@ -68,7 +68,7 @@ std::vector<std::string> IntegrationTest::Leftovers() const {
   for (const char* name : {"records/pods", "records/containers", "containers", "staging"}) {
     AddEntries("directory", base::StrCat(root, "/", name), &found);
   }
-  for (const char* runtime : {"crun", "runc"}) {
+  for (const char* runtime : {"crun", "runc", "gvisor"}) {
     AddEntries("runtime state", base::StrCat(run_root, "/runtime/", runtime), &found);
   }
   AddAddresses(base::StrCat(environment().Get("CNI"), "/ipam/", environment().name()), &found);

@@ -62,10 +62,10 @@ absl::StatusOr<bool> BlobReader::Read(std::string* chunk) {
 }
 
 absl::StatusOr<bool> BlobReader::ReadFromNetwork(std::string* chunk) {
-  const absl::Time begin = absl::Now();
+  const base::SteadyTime begin = base::SteadyTime::Now();
   absl::StatusOr<bool> has_more =
       ranges_ != nullptr ? ranges_->Read(chunk) : stream_->response.Read(chunk);
-  waited_ += absl::Now() - begin;
+  waited_ += base::SteadyTime::Now() - begin;
   return has_more;
 }
 
@@ -109,9 +109,9 @@ absl::Status BlobReader::Open() {
     Source& source = sources_[current_];
     source.is_needless = !client_->MayAsk(source.where.endpoint);
     if (source.failure.ok() && !source.is_needless) {
-      const absl::Time begin = absl::Now();
+      const base::SteadyTime begin = base::SteadyTime::Now();
       source.failure = OpenAt(&source, HasOthers() ? Persistence::kBrief : Persistence::kFull);
-      waited_ += absl::Now() - begin;
+      waited_ += base::SteadyTime::Now() - begin;
       if (source.failure.ok()) {
         return absl::OkStatus();
       }
@@ -124,7 +124,7 @@ absl::Status BlobReader::OpenAt(Source* source, Persistence persistence) {
   ASSIGN_OR_RETURN(stream_, client_->OpenBlob(source->where, digest_, size_, offset_, persistence));
   skip_ = stream_->begins_late ? 0 : offset_;
   is_patchwork_ |= offset_ > 0;
-  second_began_ = absl::Now();
+  second_began_ = base::SteadyTime::Now();
   waited_before_second_ = waited_;
   return absl::OkStatus();
 }
@@ -164,7 +164,7 @@ absl::Status BlobReader::MoveOn() {
 void BlobReader::HandleBreak(const absl::Status& why, bool has_stalled) {
   Close();
   const bool has_others = HasOthers();
-  const bool is_long_ago = absl::Now() - broke_at_ >= kLongSinceBreak;
+  const bool is_long_ago = base::SteadyTime::Now() - broke_at_ >= kLongSinceBreak;
   if (bytes_since_break_ >= kProgressBytes || (is_long_ago && bytes_since_break_ > 0)) {
     vain_breaks_ = 0;
   }
@@ -175,7 +175,7 @@ void BlobReader::HandleBreak(const absl::Status& why, bool has_stalled) {
     }
     ++vain_breaks_;
     bytes_since_break_ = 0;
-    broke_at_ = absl::Now();
+    broke_at_ = base::SteadyTime::Now();
     return;
   }
   Source& source = sources_[current_];
@@ -208,7 +208,7 @@ void BlobReader::Spread() {
   if (!may_spread_ || ranges_ != nullptr || skip_ > 0) {
     return;
   }
-  const absl::Time now = absl::Now();
+  const base::SteadyTime now = base::SteadyTime::Now();
   const absl::Duration second = now - second_began_;
   if (second < kSecond) {
     return;

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "imageservice/worker/registry/blob_ranges.h"
 #include "imageservice/worker/registry/client.h"
 #include "imageservice/worker/registry/endpoint_failures.h"
@@ -82,11 +83,11 @@ class BlobReader {
   // Of the present source.
   int vain_breaks_ = 0;  // In a row, with hardly anything in between.
   uint64_t bytes_since_break_ = 0;
-  absl::Time broke_at_ = absl::InfiniteFuture();
+  base::SteadyTime broke_at_ = base::SteadyTime::InfiniteFuture();
 
   // Whether ranges are worth it.
   bool may_spread_ = false;
-  absl::Time second_began_;
+  base::SteadyTime second_began_ = base::SteadyTime::InfinitePast();
   absl::Duration waited_before_second_;
 
   std::vector<BlobSource> contributors_;
