@@ -25,18 +25,23 @@ std::string ParentOf(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-// Makes or takes over `temporary` and puts `data` into it.
-absl::Status WriteTemporary(const std::string& temporary, std::string_view data, mode_t mode,
-                            Durability durability) {
-  ASSIGN_OR_RETURN(const UniqueFd fd, Open(temporary, O_WRONLY | O_CREAT | O_EXCL, mode));
+// Makes `temporary` with `data` in it.
+absl::StatusOr<UniqueFd> WriteTemporary(const std::string& temporary, std::string_view data,
+                                        mode_t mode, Durability durability) {
+  ASSIGN_OR_RETURN(UniqueFd fd, Open(temporary, O_WRONLY | O_CREAT | O_EXCL, mode));
   if (fchmod(fd.get(), mode) != 0) {
     return ErrnoStatus(errno, StrCat("chmod ", temporary));
   }
   RETURN_IF_ERROR(WriteAll(fd.get(), data, temporary));
-  if (durability == Durability::kDurable && fsync(fd.get()) != 0) {
-    return ErrnoStatus(errno, StrCat("fsync ", temporary));
+  // The content is on the disk before the name is: a rename that survives power loss shows it
+  // whole.
+  constexpr unsigned kWriteAndWait =
+      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  if (durability != Durability::kVolatile && sync_file_range(fd.get(), 0, 0, kWriteAndWait) != 0 &&
+      fdatasync(fd.get()) != 0) {
+    return ErrnoStatus(errno, StrCat("write ", temporary, " to the disk"));
   }
-  return absl::OkStatus();
+  return fd;
 }
 
 struct DirectoryCloser {
@@ -240,7 +245,8 @@ absl::Status ReplaceFile(const std::string& path, std::string_view data, mode_t 
                          Durability durability) {
   static std::atomic<uint64_t> counter = 0;
   const std::string temporary = StrCat(path, ".tmp-", getpid(), "-", counter.fetch_add(1));
-  absl::Status status = WriteTemporary(temporary, data, mode, durability);
+  const absl::StatusOr<UniqueFd> fd = WriteTemporary(temporary, data, mode, durability);
+  absl::Status status = fd.status();
   if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) {
     status = ErrnoStatus(errno, StrCat("rename to ", path));
   }
@@ -248,7 +254,12 @@ absl::Status ReplaceFile(const std::string& path, std::string_view data, mode_t 
     unlink(temporary.c_str());
     return status;
   }
-  return durability == Durability::kDurable ? SyncDirectory(ParentOf(path)) : absl::OkStatus();
+  // After the rename: the journal's commit that has the file's new name has the directory's entry
+  // too, so that this one wait does for both.
+  if (durability == Durability::kDurable && fsync(fd->get()) != 0) {
+    return ErrnoStatus(errno, StrCat("fsync ", path));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status SyncDirectory(const std::string& path) {

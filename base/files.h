@@ -15,8 +15,15 @@
 
 namespace base {
 
-// Whether a write must survive power loss (fsync of file and directory) or only a crash of ours.
-enum class Durability { kVolatile, kDurable };
+// What a write survives.
+enum class Durability {
+  kVolatile,  // A crash of ours; power loss may leave a file without its content.
+  // Power loss at least as well as whatever is made later in the same file system, as far as that
+  // writes its metadata in order, as ext4, XFS and btrfs do. Waits for the data, not for the
+  // journal.
+  kOrdered,
+  kDurable,  // Power loss, from now on.
+};
 
 // All functions return ErrnoStatus with the path in the message; descriptors are close-on-exec.
 

@@ -85,7 +85,8 @@ RecordStore RecordStore::Existing(std::string directory, Durability durability) 
   return RecordStore(std::move(directory), durability);
 }
 
-absl::Status RecordStore::Put(std::string_view name, std::string_view bytes) const {
+absl::Status RecordStore::Put(std::string_view name, std::string_view bytes,
+                              Durability durability) const {
   if (!ValidName(name) || IsTemporary(name)) {
     return absl::InvalidArgumentError(StrCat("not a record's name: \"", name, "\""));
   }
@@ -99,15 +100,15 @@ absl::Status RecordStore::Put(std::string_view name, std::string_view bytes) con
   AppendNumber(static_cast<uint32_t>(bytes.size()), &file);
   AppendNumber(Checksum(kVersion, bytes), &file);
   file += bytes;
-  return ReplaceFile(StrCat(directory_, "/", name), file, 0600, durability_);
+  return ReplaceFile(StrCat(directory_, "/", name), file, 0600, durability);
 }
 
-absl::Status RecordStore::Delete(std::string_view name) const {
+absl::Status RecordStore::Delete(std::string_view name, Durability durability) const {
   const std::string path = StrCat(directory_, "/", name);
   if (unlink(path.c_str()) != 0) {
     return errno == ENOENT ? absl::OkStatus() : ErrnoStatus(errno, StrCat("remove ", path));
   }
-  return durability_ == Durability::kDurable ? SyncDirectory(directory_) : absl::OkStatus();
+  return durability == Durability::kDurable ? SyncDirectory(directory_) : absl::OkStatus();
 }
 
 absl::StatusOr<std::string> RecordStore::Get(std::string_view name) const {

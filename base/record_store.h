@@ -23,9 +23,14 @@ class RecordStore {
   static RecordStore Existing(std::string directory, Durability durability);
 
   // `name` is a plain file name: letters, digits, ".", "_", "-", not starting with ".".
-  absl::Status Put(std::string_view name, std::string_view bytes) const;
+  absl::Status Put(std::string_view name, std::string_view bytes) const {
+    return Put(name, bytes, durability_);
+  }
+  // With another durability than the store's.
+  absl::Status Put(std::string_view name, std::string_view bytes, Durability durability) const;
   // OK if there is none.
-  absl::Status Delete(std::string_view name) const;
+  absl::Status Delete(std::string_view name) const { return Delete(name, durability_); }
+  absl::Status Delete(std::string_view name, Durability durability) const;
   // NOT_FOUND when there is none, DATA_LOSS when it is damaged, FAILED_PRECONDITION when a newer
   // version made it.
   absl::StatusOr<std::string> Get(std::string_view name) const;

@@ -157,7 +157,7 @@ bool Container::TakeTerminal() {
 
 bool Container::OpenStdio(int child[3]) {
   int pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
-  const bool stdin_pipe = options_.has_stdin && !options_.terminal;
+  const bool stdin_pipe = (options_.has_stdin || options_.own_stdin) && !options_.terminal;
   // With a terminal the runtime alone gets the pipes, for its words.
   if (pipe2(pipes[1], O_CLOEXEC) != 0 || pipe2(pipes[2], O_CLOEXEC) != 0 ||
       (stdin_pipe && pipe2(pipes[0], O_CLOEXEC) != 0)) {
@@ -174,6 +174,9 @@ bool Container::OpenStdio(int child[3]) {
   child[1] = pipes[1][1];
   child[2] = pipes[2][1];
   stdin_fd = pipes[0][1];
+  if (!options_.has_stdin) {
+    CloseFd(&stdin_fd);
+  }
   stdout_fd = pipes[1][0];
   stderr_fd = pipes[2][0];
   SetNonBlocking(stdin_fd);

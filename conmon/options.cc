@@ -18,6 +18,7 @@ const char kUsage[] =
     "  --terminal          the container's process has a terminal\n"
     "  --stdin             it has a standard input, fed by attached clients\n"
     "  --stdin-once        which is closed when the first of them ends\n"
+    "  --own-stdin         without --stdin a pipe at its end instead of /dev/null\n"
     "  --sandboxed         the process runs in a sandbox of the runtime's: start and wait by "
     "RUNTIME\n"
     "  --cgroup DIR        cgroup directory that the monitor joins; repeatable\n"
@@ -53,6 +54,9 @@ bool* FlagOf(const char* name, Options* options) {
   }
   if (strcmp(name, "--stdin") == 0) {
     return &options->has_stdin;
+  }
+  if (strcmp(name, "--own-stdin") == 0) {
+    return &options->own_stdin;
   }
   if (strcmp(name, "--sandboxed") == 0) {
     return &options->sandboxed;

@@ -14,6 +14,7 @@ struct Options {
   bool terminal = false;
   bool has_stdin = false;
   bool stdin_once = false;
+  bool own_stdin = false;
   bool sandboxed = false;
   int handshake_fd = 3;
   const char* cgroups[32] = {};

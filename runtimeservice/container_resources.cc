@@ -93,6 +93,7 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
   const std::string bundle = paths_.Container(plan->container.id);
   RETURN_IF_ERROR(base::MakeDirectories(bundle, 0711));
   const std::optional<base::UserNamespace> user_namespace = UserNamespaceOf(pod);
+  plan->user_namespace = user_namespace.has_value();
   if (record.infra()) {
     plan->rootfs = bundle + "/root";  // Not Rootfs' mount point; the bundle's removal takes it.
     RETURN_IF_ERROR(base::MakeDirectories(plan->rootfs));
@@ -180,6 +181,7 @@ absl::Status RuntimeService::CreateWithMonitor(const Context& ctx, NewContainer*
       .terminal = config.tty(),
       .has_stdin = config.stdin(),
       .stdin_once = config.stdin_once(),
+      .own_stdin = plan->user_namespace,
       .sandboxed = record.sandboxed(),
       .environment = handler.monitor_env,
       .cgroup = handler.monitor_cgroup.empty() ? config_.monitor_cgroup : handler.monitor_cgroup};

@@ -28,6 +28,7 @@ struct RuntimeService::NewContainer {
   std::string apparmor_profile;
   std::vector<MountSource> mounts;
   PlannedDevices devices;
+  bool user_namespace = false;  // The pod has one of its own.
   bool mounts_staged = false;  // There may be something for ReleaseStaged.
   std::string rootfs;
   std::optional<NewMonitor> monitor;  // From the launch to the acknowledgement.

@@ -96,7 +96,7 @@ bool TestConnection::Send(std::string_view bytes) {
 }
 
 bool TestConnection::SendSlowly(std::string_view bytes, int64_t bytes_per_second) {
-  const absl::Time begin = absl::Now();
+  const base::SteadyTime begin = base::SteadyTime::Now();
   const auto piece = static_cast<size_t>(std::max<int64_t>(1, bytes_per_second / 50));
   for (size_t sent = 0; sent < bytes.size(); sent += piece) {
     const absl::Duration due =
@@ -108,7 +108,7 @@ bool TestConnection::SendSlowly(std::string_view bytes, int64_t bytes_per_second
   return true;
 }
 
-void TestConnection::Hang() { server_->WaitUntil(absl::InfiniteFuture()); }
+void TestConnection::Hang() { server_->WaitUntil(base::SteadyTime::InfiniteFuture()); }
 
 void TestConnection::JoinTo(int port) {
   const base::UniqueFd other(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -189,9 +189,9 @@ int TestServer::connections() {
   return connections_;
 }
 
-bool TestServer::WaitUntil(absl::Time time) {
+bool TestServer::WaitUntil(base::SteadyTime time) {
   const base::MutexLock lock(&mutex_);
-  while (!is_ended_ && absl::Now() < time) {
+  while (!is_ended_ && base::SteadyTime::Now() < time) {
     ended_.WaitUntil(&mutex_, time);
   }
   return !is_ended_;

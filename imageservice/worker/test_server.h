@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "imageservice/worker/test_certificates.h"
 #include "imageservice/worker/test_registry.h"
@@ -98,7 +99,7 @@ class TestServer {
   int connections();
 
   // Waits until the server ends, or the time; false when it ended.
-  bool WaitUntil(absl::Time time);
+  bool WaitUntil(base::SteadyTime time);
 
  private:
   void Accept();

@@ -156,9 +156,10 @@ std::vector<std::string> Arguments(const MonitorSpec& spec) {
   if (!spec.log_path.empty()) {
     argv.insert(argv.end(), {"--log", spec.log_path});
   }
-  const std::array<std::pair<bool, const char*>, 4> flags = {{{spec.terminal, "--terminal"},
+  const std::array<std::pair<bool, const char*>, 5> flags = {{{spec.terminal, "--terminal"},
                                                               {spec.has_stdin, "--stdin"},
                                                               {spec.stdin_once, "--stdin-once"},
+                                                              {spec.own_stdin, "--own-stdin"},
                                                               {spec.sandboxed, "--sandboxed"}}};
   for (const auto& [set, name] : flags) {
     if (set) {

@@ -62,6 +62,8 @@ absl::StatusOr<Container> ParseContainer(const std::string& name, const std::str
 }
 
 constexpr char kRunRecord[] = "state";
+constexpr base::Durability kOrdered = base::Durability::kOrdered;
+constexpr base::Durability kDurable = base::Durability::kDurable;
 
 }  // namespace
 
@@ -130,8 +132,19 @@ absl::Status Registry::Load() {
   return absl::OkStatus();
 }
 
+absl::Status Registry::Write(const Pod& pod) const {
+  return pod_records_.Put(pod.id.str(), pod.record.SerializeAsString(),
+                          pod.record.state() == state::PodRecord::READY ? kDurable : kOrdered);
+}
+
+absl::Status Registry::Write(const Container& container) const {
+  return container_records_.Put(
+      container.id.str(), container.record.SerializeAsString(),
+      container.record.state() == state::ContainerRecord::CREATED ? kDurable : kOrdered);
+}
+
 absl::Status Registry::PutPod(Pod pod) {
-  RETURN_IF_ERROR(pod_records_.Put(pod.id.str(), pod.record.SerializeAsString()));
+  RETURN_IF_ERROR(Write(pod));
   Show(std::move(pod));
   return absl::OkStatus();
 }
@@ -150,7 +163,7 @@ void Registry::Show(Pod pod) {
 }
 
 void Registry::ShowPod(Pod pod) {
-  const absl::Status put = pod_records_.Put(pod.id.str(), pod.record.SerializeAsString());
+  const absl::Status put = Write(pod);
   if (!put.ok()) {
     base::LogError("the record of pod ", pod.id.str(),
                    " stays as it was: ", base::ToStd(put.message()));
@@ -159,8 +172,7 @@ void Registry::ShowPod(Pod pod) {
 }
 
 void Registry::ShowContainer(Container container) {
-  const absl::Status put =
-      container_records_.Put(container.id.str(), container.record.SerializeAsString());
+  const absl::Status put = Write(container);
   if (!put.ok()) {
     base::LogError("the record of container ", container.id.str(),
                    " stays as it was: ", base::ToStd(put.message()));
@@ -169,7 +181,7 @@ void Registry::ShowContainer(Container container) {
 }
 
 absl::Status Registry::PutContainer(Container container) {
-  RETURN_IF_ERROR(container_records_.Put(container.id.str(), container.record.SerializeAsString()));
+  RETURN_IF_ERROR(Write(container));
   Show(std::move(container));
   return absl::OkStatus();
 }
@@ -225,7 +237,7 @@ void Registry::Change(const base::ContainerId& id, const std::function<void(Cont
 }
 
 absl::Status Registry::DeletePod(const base::PodId& id) {
-  RETURN_IF_ERROR(pod_records_.Delete(id.str()));
+  RETURN_IF_ERROR(pod_records_.Delete(id.str(), kOrdered));
   base::MutexLock lock(&mutex_);
   pods_.erase(id);
   std::erase_if(pod_names_, [&](const auto& entry) { return entry.second == id; });
@@ -233,7 +245,7 @@ absl::Status Registry::DeletePod(const base::PodId& id) {
 }
 
 absl::Status Registry::DeleteContainer(const base::ContainerId& id) {
-  RETURN_IF_ERROR(container_records_.Delete(id.str()));
+  RETURN_IF_ERROR(container_records_.Delete(id.str(), kOrdered));
   base::MutexLock lock(&mutex_);
   containers_.erase(id);
   std::erase_if(container_names_, [&](const auto& entry) { return entry.second == id; });

@@ -56,7 +56,10 @@ class Registry {
   static absl::StatusOr<std::unique_ptr<Registry>> Open(const std::string& root,
                                                         const std::string& run_root);
 
-  // Writes the record durably, then shows it.
+  // Writes the record, then shows it. Durably when it says READY or CREATED: the caller is told of
+  // that. Any other state is on its way up or down and need only be on the disk before what comes
+  // after it (base::Durability::kOrdered): a power loss that takes it takes that too, and what it
+  // leaves of an older state can be released again.
   absl::Status PutPod(Pod pod);
   absl::Status PutContainer(Container container);
   // The same for what is on its way out: a disk that is full must not keep it. When the record
@@ -99,6 +102,8 @@ class Registry {
         container_records_(std::move(containers)),
         run_root_(std::move(run_root)) {}
   absl::Status Load();
+  absl::Status Write(const Pod& pod) const;
+  absl::Status Write(const Container& container) const;
   void Show(Pod pod);
   void Show(Container container);
   void Change(const base::ContainerId& id, const std::function<void(Container*)>& change);

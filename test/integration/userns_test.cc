@@ -234,6 +234,22 @@ class UsernsRuncTest : public UsernsTest {
   UsernsRuncTest() : UsernsTest("runc") {}
 };
 
+// A runtime gives what it finds as stdio to the root of the user namespace.
+TEST_F(UsernsTest, TheHostsNullDeviceStaysRoots) {
+  ASSERT_OK(Pull(kBusybox));
+  struct stat before = {};
+  ASSERT_EQ(stat("/dev/null", &before), 0);
+  const auto pod = RunPod(UsernsPod("null"));
+  ASSERT_OK(pod);
+  const auto container = CreateAndStart(UsernsContainer(*pod, "main", "cat; sleep 1000"));
+  ASSERT_OK(container);
+  EXPECT_EQ(Run(*container, "cat; echo ended"), "ended\n");
+  struct stat after = {};
+  ASSERT_EQ(stat("/dev/null", &after), 0);
+  EXPECT_EQ(after.st_uid, before.st_uid);
+  EXPECT_EQ(after.st_gid, before.st_gid);
+}
+
 TEST_F(UsernsTest, ShowsItsOwnIds) { ShowsItsOwnIds(); }
 TEST_F(UsernsRuncTest, ShowsItsOwnIds) { ShowsItsOwnIds(); }
 TEST_F(UsernsTest, MapsVolumes) { MapsVolumes(); }
