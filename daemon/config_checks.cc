@@ -14,6 +14,7 @@
 #include "imageservice/registries_config.h"
 #include "runtimeservice/spec/capabilities.h"
 #include "runtimeservice/spec/device_nodes.h"
+#include "runtimeservice/spec/node_mounts.h"
 #include "runtimeservice/spec/sysctls.h"
 
 namespace crispd {
@@ -161,6 +162,8 @@ absl::Status CheckShortNameMode(std::string_view text) {
              : Invalid(base::StrCat("want \"enforcing\", \"permissive\" or \"disabled\", got \"",
                                     text, "\""));
 }
+
+absl::Status CheckTimezone(std::string_view text) { return runtimeservice::CheckTimezone(text); }
 
 absl::Status CheckImageVolumes(std::string_view text) {
   return text == "mkdir" || text == "bind" || text == "ignore"

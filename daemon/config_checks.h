@@ -29,6 +29,7 @@ absl::Status CheckRegistry(std::string_view text);
 absl::Status CheckShortNameMode(std::string_view text);
 absl::Status CheckImageVolumes(std::string_view text);
 absl::Status CheckIpPreference(std::string_view text);
+absl::Status CheckTimezone(std::string_view text);
 absl::Status CheckNotEmpty(std::string_view text);
 absl::Status CheckMessageSize(int64_t number);
 absl::Status CheckPositive(int64_t number);

@@ -102,17 +102,21 @@ const ConfigKey<Config> kRuntimeKeys[] = {
     {.table = kRuntime,
      .name = "read_only",
      .field = &Config::read_only,
-     .help = "Make the root file system of every container read-only."},
+     .help =
+         "Make the root file system of every container read-only, with a tmpfs on /run, /tmp and "
+         "/var/tmp."},
     {.table = kRuntime,
      .name = "timezone",
      .field = &Config::timezone,
-     .help = "The time zone of containers: a name such as \"Europe/Berlin\", or \"Local\" for the "
-             "host's. Empty: the image's."},
+     .help = "The time zone of containers, as /etc/localtime: a name such as \"Europe/Berlin\", or "
+             "\"Local\" for the host's. Empty: the image's.",
+     .check_text = CheckTimezone},
     {.table = kRuntime,
      .name = "default_mounts_file",
      .field = &Config::default_mounts_file,
-     .help = "A file with a line SOURCE:DESTINATION for each folder that is mounted read-only into "
-             "every container. Empty: none.",
+     .help =
+         "A file with a line SOURCE:DESTINATION for each folder or file that is mounted read-only "
+         "into every container, unless it is missing. Empty: none.",
      .check_text = CheckOptionalPath},
     {.table = kRuntime,
      .name = "absent_mount_sources_to_reject",

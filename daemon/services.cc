@@ -10,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "base/cgroup.h"
+#include "base/files.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -143,6 +144,7 @@ absl::StatusOr<runtimeservice::SpecDefaults> DefaultsOf(const Config& config) {
     defaults.sysctls.insert(ParseAssignment(sysctl));
   }
   defaults.pids_limit = std::max<int64_t>(config.pids_limit, 0);
+  defaults.read_only_rootfs = config.read_only;
   return defaults;
 }
 
@@ -163,6 +165,29 @@ runtimeservice::DeviceConfig DevicesOf(const Config& config) {
     }
   }
   return devices;
+}
+
+// Checked by the configuration.
+runtimeservice::DeclaredVolumes DeclaredVolumesOf(const Config& config) {
+  return config.image_volumes == "bind"     ? runtimeservice::DeclaredVolumes::kBind
+         : config.image_volumes == "ignore" ? runtimeservice::DeclaredVolumes::kIgnore
+                                            : runtimeservice::DeclaredVolumes::kMkdir;
+}
+
+absl::StatusOr<runtimeservice::NodeMounts> NodeMountsOf(const Config& config) {
+  runtimeservice::NodeMounts mounts{.timezone = config.timezone};
+  if (!config.default_mounts_file.empty()) {
+    ASSIGN_OR_RETURN(const std::string text, base::ReadFile(config.default_mounts_file));
+    absl::StatusOr<std::vector<runtimeservice::ExtraMount>> defaults =
+        runtimeservice::ParseMountsFile(text);
+    if (!defaults.ok()) {
+      return absl::Status(
+          defaults.status().code(),
+          base::StrCat(config.default_mounts_file, ":", base::ToStd(defaults.status().message())));
+    }
+    mounts.defaults = *std::move(defaults);
+  }
+  return mounts;
 }
 
 // What the configuration says of a handler.
@@ -238,6 +263,9 @@ absl::StatusOr<runtimeservice::ServiceConfig> RuntimeOf(const Config& config,
   service.devices = DevicesOf(config);
   service.seccomp_profile = config.seccomp_profile;
   service.apparmor_profile = config.apparmor_profile;
+  ASSIGN_OR_RETURN(service.node_mounts, NodeMountsOf(config));
+  service.absent_mount_sources_to_reject = config.absent_mount_sources_to_reject;
+  service.declared_volumes = DeclaredVolumesOf(config);
   for (const auto& [name, handler] : config.runtimes) {
     const runtimeservice::RuntimeConfig runtime{.path = handler.runtime_path,
                                                 .root = handler.runtime_root,

@@ -15,6 +15,7 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "base/unique_fd.h"
+#include "imageservice/declared_volumes.h"
 
 namespace imageservice {
 namespace {
@@ -152,6 +153,22 @@ absl::StatusOr<std::string> Rootfs::MountVolume(const base::Context& ctx,
   RETURN_IF_ERROR(base::Annotate(base::MakeDirectories(target, 0700), what));
   RETURN_IF_ERROR(base::Annotate(Mount(std::move(overlay), target), what));
   return target;
+}
+
+absl::Status Rootfs::MakeFolder(const base::ContainerId& container, const std::string& path) const {
+  return MakeFolderBeneath(TargetOf(container), path).status();
+}
+
+absl::StatusOr<std::string> Rootfs::MakeFolderCopy(const base::Context& ctx,
+                                                   const base::ContainerId& container, int number,
+                                                   const std::string& path) const {
+  const std::string target = TargetOf(container);
+  ASSIGN_OR_RETURN(const std::string folder, MakeFolderBeneath(target, path));
+  const std::string volumes = DirectoryOf(container) + "/volumes";
+  RETURN_IF_ERROR(base::MakeDirectories(volumes, 0700));
+  std::string copy = base::StrCat(volumes, "/", number);
+  RETURN_IF_ERROR(CopyFolder(ctx, base::StrCat(target, "/", folder), copy));
+  return copy;
 }
 
 absl::Status Rootfs::UnmountVolumes(const base::ContainerId& container) const {

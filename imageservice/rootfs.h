@@ -23,7 +23,8 @@ namespace imageservice {
 class Rootfs {
  public:
   // Layers are at `<root>/layers/<chain id>`, writable directories at
-  // `<root>/containers/<id>/{upper,work}`, mounts at `<run_root>/containers/<id>/rootfs` and
+  // `<root>/containers/<id>/{upper,work,volumes}`, mounts at `<run_root>/containers/<id>/rootfs`
+  // and
   // `<run_root>/containers/<id>/volumes/<number>`, and at `…/store` while one of these is made for
   // a user namespace. Goes on with deletions that an earlier life began; they run on a lane of this
   // object's own.
@@ -47,6 +48,15 @@ class Rootfs {
       const base::Context& ctx, const base::ContainerId& container, int number,
       const std::vector<std::string>& chain_ids,
       const std::optional<base::UserNamespace>& user = std::nullopt);
+
+  // Makes the folder `path` ("/data") in the mounted root file system of `container`, which does
+  // not run yet, where it is missing (declared_volumes.h).
+  absl::Status MakeFolder(const base::ContainerId& container, const std::string& path) const;
+  // The same, and a copy of that folder, which counts as the container's and goes with it; where
+  // the copy is. `number` tells the container's copies apart.
+  absl::StatusOr<std::string> MakeFolderCopy(const base::Context& ctx,
+                                             const base::ContainerId& container, int number,
+                                             const std::string& path) const;
 
   // Unmounts and deletes the writable directory: renamed away first, then unlinked for at most half
   // of the context's time, the rest in the background. OK if there is nothing.

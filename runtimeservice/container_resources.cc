@@ -108,6 +108,9 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
     ASSIGN_OR_RETURN(sysfs, PrepareUserNamespace(pod, *user_namespace, plan));
   }
   RETURN_IF_ERROR(MountImageVolumes(ctx, pod, plan));
+  if (!user_namespace.has_value()) {  // Its root could not be given what is made here.
+    RETURN_IF_ERROR(MakeDeclaredVolumes(ctx, plan));
+  }
   cri::ContainerConfig config = record.config();
   *config.mutable_linux()->mutable_security_context()->mutable_namespace_options() =
       EffectiveNamespaces(pod.record.config(), record.config());
@@ -135,6 +138,7 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
                         .mounts = plan->mounts,
                         .devices = plan->devices.nodes,
                         .apparmor_profile = plan->apparmor_profile,
+                        .extra_mounts = plan->extra_mounts,
                         .annotations = IdentityAnnotations({.pod = pod.record.config(),
                                                             .container = record.config(),
                                                             .pod_id = pod.id.str(),

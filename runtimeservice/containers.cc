@@ -37,24 +37,20 @@ absl::StatusOr<cri::CreateContainerResponse> RuntimeService::CreateContainer(
 
 absl::StatusOr<std::string> RuntimeService::CreateInPod(const Context& ctx, const PodRef& pod,
                                                         const cri::ContainerConfig& config) {
+  ASSIGN_OR_RETURN(const std::string before, AlreadyCreated(pod->id, config));
+  if (!before.empty()) {
+    return before;
+  }
+  // Without the lease: a path that hangs must not keep the pod from being stopped.
+  ASSIGN_OR_RETURN(HostParts host, LookAtHost(ctx, *pod, config));
   ASSIGN_OR_RETURN(const Leases::Lease lease,
                    leases_.Acquire(ctx, pod->id.str(), Leases::Mode::kShared));
+  ASSIGN_OR_RETURN(const std::string meanwhile, AlreadyCreated(pod->id, config));
+  if (!meanwhile.empty()) {
+    return meanwhile;
+  }
   const PodRef current = registry_->FindPod(pod->id);
-  if (!current || !PodReady(*current)) {
-    return absl::FailedPreconditionError(
-        base::StrCat("pod sandbox ", pod->id.str(), " is not ready"));
-  }
-  const std::string name = ContainerName(config.metadata(), current->record.config().metadata());
-  if (const ContainerRef existing = registry_->FindContainerByName(name)) {
-    // The retry of a call whose answer was lost gets what that call made.
-    if (existing->CriState() == cri::CONTAINER_CREATED &&
-        SameMessage(existing->record.config(), config)) {
-      return existing->id.str();
-    }
-    return absl::AlreadyExistsError(
-        base::StrCat("container ", existing->id.str(), " has the name ", name));
-  }
-  ASSIGN_OR_RETURN(NewContainer plan, PlanContainer(ctx, *current, config));
+  ASSIGN_OR_RETURN(NewContainer plan, PlanContainer(ctx, *current, config, std::move(host)));
   base::Undo undo;
   undo.Add([this, id = plan.container.id, record = plan.container.record] {
     ReleaseImages(id, record);
@@ -62,14 +58,37 @@ absl::StatusOr<std::string> RuntimeService::CreateInPod(const Context& ctx, cons
   ASSIGN_OR_RETURN(const std::string id, MakeContainer(ctx, *current, std::move(plan)));
   undo.Commit();
   const base::LogField field("container", id);
-  base::LogInfo("container ", name, " is created");
+  base::LogInfo("container ", ContainerName(config.metadata(), current->record.config().metadata()),
+                " is created");
   return id;
 }
 
+absl::StatusOr<std::string> RuntimeService::AlreadyCreated(const base::PodId& pod,
+                                                           const cri::ContainerConfig& config) {
+  const PodRef current = registry_->FindPod(pod);
+  if (!current || !PodReady(*current)) {
+    return absl::FailedPreconditionError(base::StrCat("pod sandbox ", pod.str(), " is not ready"));
+  }
+  const std::string name = ContainerName(config.metadata(), current->record.config().metadata());
+  const ContainerRef existing = registry_->FindContainerByName(name);
+  if (!existing) {
+    return std::string();
+  }
+  // The retry of a call whose answer was lost gets what that call made.
+  if (existing->CriState() == cri::CONTAINER_CREATED &&
+      SameMessage(existing->record.config(), config)) {
+    return existing->id.str();
+  }
+  return absl::AlreadyExistsError(
+      base::StrCat("container ", existing->id.str(), " has the name ", name));
+}
+
 absl::StatusOr<RuntimeService::NewContainer> RuntimeService::PlanContainer(
-    const Context& ctx, const Pod& pod, const cri::ContainerConfig& config) {
+    const Context& ctx, const Pod& pod, const cri::ContainerConfig& config, HostParts host) {
   RETURN_IF_ERROR(ctx.Check());
   NewContainer plan(base::ContainerId::Random(), pod.id);
+  plan.mounts = std::move(host.mounts);
+  plan.extra_mounts = std::move(host.extra_mounts);
   state::ContainerRecord& record = plan.container.record;
   *record.mutable_config() = config;
   ASSIGN_OR_RETURN(const Handler* handler, FindHandler(pod.record.runtime_handler()));
@@ -117,7 +136,6 @@ absl::Status RuntimeService::PlanSecurity(NewContainer* plan) {
                    ContainerCapabilities(security, config_.defaults.capabilities, host_));
   ASSIGN_OR_RETURN(plan->seccomp, seccomp_.Get(security, plan->capabilities));
   ASSIGN_OR_RETURN(plan->apparmor_profile, apparmor_.Get(security));
-  ASSIGN_OR_RETURN(plan->mounts, ResolveMountSources(config));
   return absl::OkStatus();
 }
 

@@ -1,12 +1,15 @@
-// Volumes of a container that are images: found and pinned before anything is made, mounted
-// read-only beside the container's root file system.
+// Images and volumes. Volumes that are images: found and pinned before anything is made, mounted
+// read-only beside the container's root file system. Folders that the container's own image
+// declares as volumes: made in the root file system, or copied out of it.
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <set>
 #include <utility>
 
 #include "base/files.h"
@@ -61,6 +64,14 @@ absl::StatusOr<std::string> ResolveSubPath(const std::string& root, const std::s
   return path;
 }
 
+// Whether a mount of the request hides `path`: it would be made in that mount's source.
+bool CoveredByMount(const cri::ContainerConfig& config, const std::string& path) {
+  return std::any_of(config.mounts().begin(), config.mounts().end(), [&](const cri::Mount& mount) {
+    const std::string covered = ContainerPath(mount.container_path()).value_or("/");
+    return path == covered || path.rfind(covered + "/", 0) == 0;
+  });
+}
+
 }  // namespace
 
 absl::Status RuntimeService::AcquireImageVolumes(NewContainer* plan) {
@@ -93,6 +104,44 @@ absl::Status RuntimeService::MountImageVolumes(const Context& ctx, const Pod& po
     absl::StatusOr<std::string> path = ResolveSubPath(*root, mount.image_sub_path());
     RETURN_IF_ERROR(VolumeError(number, "image_sub_path", path.status()));
     plan->mounts[static_cast<size_t>(number)].path = *std::move(path);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeService::MakeDeclaredVolumes(const Context& ctx, NewContainer* plan) {
+  constexpr size_t kMost = 256;  // An image is foreign, and each costs a mount.
+  if (config_.declared_volumes == DeclaredVolumes::kIgnore) {
+    return absl::OkStatus();
+  }
+  const Container& container = plan->container;
+  std::set<std::string> paths;
+  for (const std::string& declared : plan->process.volumes) {
+    // The root itself, and what is no path at all, asks for nothing.
+    const absl::StatusOr<std::string> path = ContainerPath(declared);
+    if (path.ok() && !CoveredByMount(container.record.config(), *path)) {
+      paths.insert(*path);
+    }
+  }
+  if (paths.size() > kMost) {
+    return absl::FailedPreconditionError(base::StrCat("image ", container.record.image_id(),
+                                                      ": it declares ", paths.size(), " volumes"));
+  }
+  int number = 0;
+  for (const std::string& path : paths) {
+    absl::Status made;
+    if (config_.declared_volumes == DeclaredVolumes::kMkdir) {
+      made = uses_.rootfs.MakeFolder(container.id, path);
+    } else {
+      absl::StatusOr<std::string> copy =
+          uses_.rootfs.MakeFolderCopy(ctx, container.id, number++, path);
+      made = copy.status();
+      if (made.ok()) {
+        plan->extra_mounts.push_back(
+            {.destination = path, .source = *std::move(copy), .readonly = false});
+      }
+    }
+    RETURN_IF_ERROR(base::Annotate(
+        made, base::StrCat("image ", container.record.image_id(), ": volume ", path)));
   }
   return absl::OkStatus();
 }

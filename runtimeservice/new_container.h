@@ -15,6 +15,12 @@
 
 namespace runtimeservice {
 
+// What a container takes from the host's file systems, looked at before anything is made.
+struct RuntimeService::HostParts {
+  std::vector<MountSource> mounts;
+  std::vector<ExtraMount> extra_mounts;
+};
+
 // Filled step by step: what can be refused is looked at before anything is made.
 struct RuntimeService::NewContainer {
   NewContainer(base::ContainerId id, base::PodId pod)
@@ -28,6 +34,7 @@ struct RuntimeService::NewContainer {
   std::string apparmor_profile;
   std::vector<MountSource> mounts;
   PlannedDevices devices;
+  std::vector<ExtraMount> extra_mounts;
   bool user_namespace = false;  // The pod has one of its own.
   bool mounts_staged = false;  // There may be something for ReleaseStaged.
   std::string rootfs;

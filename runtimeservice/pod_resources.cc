@@ -115,6 +115,7 @@ absl::StatusOr<RuntimeService::NewContainer> RuntimeService::PlanInfra(const Pod
   security->mutable_capabilities()->add_drop_capabilities("ALL");
   security->set_readonly_rootfs(true);
   security->set_no_new_privs(true);
+  ASSIGN_OR_RETURN(plan.mounts, ResolveMountSources(*config));
   RETURN_IF_ERROR(PlanSecurity(&plan));
   return plan;
 }

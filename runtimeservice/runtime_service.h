@@ -27,10 +27,12 @@
 #include "runtimeservice/event_loop.h"
 #include "runtimeservice/exit_watch.h"
 #include "runtimeservice/handlers.h"
+#include "runtimeservice/host_paths.h"
 #include "runtimeservice/oci/runtime.h"
 #include "runtimeservice/paths.h"
 #include "runtimeservice/pod_ranges.h"
 #include "runtimeservice/spec/apparmor.h"
+#include "runtimeservice/spec/node_mounts.h"
 #include "runtimeservice/spec/spec.h"
 #include "runtimeservice/state/creations.h"
 #include "runtimeservice/state/leases.h"
@@ -38,21 +40,28 @@
 
 namespace runtimeservice {
 
+// What becomes of the folders that an image declares as volumes: folders in the root file system,
+// copies of their own, bound there, or nothing.
+enum class DeclaredVolumes { kMkdir, kBind, kIgnore };
+
 // What the runtime service must know of the daemon's configuration.
 struct ServiceConfig {
   std::string root = "/var/lib/crisp";
   std::string run_root = "/run/crisp";
-  std::string monitor_path;                          // crisp-monitor
-  std::string init_path;                             // crisp-init, also the pause program.
-  std::string pull_path;                             // crisp-pull, for Status alone.
-  std::string monitor_cgroup = "/crisp-monitors";    // Relative to each hierarchy's root.
-  std::string version;                               // crisp's own.
-  std::string default_handler = "crun";              // A key of `handlers`.
-  std::map<std::string, HandlerConfig> handlers;     // By name.
-  SpecDefaults defaults;                             //
-  DeviceConfig devices;                              //
-  std::string seccomp_profile;                       // A file; empty: the built-in profile.
-  std::string apparmor_profile{kAppArmorDefault};    // Of RuntimeDefault.
+  std::string monitor_path;                        // crisp-monitor
+  std::string init_path;                           // crisp-init, also the pause program.
+  std::string pull_path;                           // crisp-pull, for Status alone.
+  std::string monitor_cgroup = "/crisp-monitors";  // Relative to each hierarchy's root.
+  std::string version;                             // crisp's own.
+  std::string default_handler = "crun";            // A key of `handlers`.
+  std::map<std::string, HandlerConfig> handlers;   // By name.
+  SpecDefaults defaults;                           //
+  DeviceConfig devices;                            //
+  std::string seccomp_profile;                     // A file; empty: the built-in profile.
+  std::string apparmor_profile{kAppArmorDefault};  // Of RuntimeDefault.
+  NodeMounts node_mounts;                          // Of every container.
+  std::vector<std::string> absent_mount_sources_to_reject;
+  DeclaredVolumes declared_volumes = DeclaredVolumes::kMkdir;
   absl::Duration start_timeout = absl::Seconds(30);  // `start`.
 };
 
@@ -167,6 +176,7 @@ class RuntimeService {
   absl::Status PinPodNamespaces(Pod* pod);
   absl::Status MakePodFiles(const Pod& pod);
   struct NewContainer;  // What CreateContainer gathers before anything is made.
+  struct HostParts;     // And what the host tells of it.
   // The holder of a shared PID namespace; refuses what of the pod's security context cannot be had.
   absl::StatusOr<NewContainer> PlanInfra(const Pod& pod);
   absl::Status StartInfra(const Context& ctx, Pod* pod);
@@ -177,11 +187,21 @@ class RuntimeService {
   absl::Status DiscardPod(const Context& ctx, Pod pod);
 
   // --- containers.cc
+  // The id of the container that an equal request made, empty when it is to be made; an error when
+  // it cannot be.
+  absl::StatusOr<std::string> AlreadyCreated(const base::PodId& pod,
+                                             const cri::ContainerConfig& config);
   absl::StatusOr<std::string> CreateInPod(const Context& ctx, const PodRef& pod,
                                           const cri::ContainerConfig& config);
   absl::StatusOr<NewContainer> PlanContainer(const Context& ctx, const Pod& pod,
-                                             const cri::ContainerConfig& config);
+                                             const cri::ContainerConfig& config, HostParts host);
   absl::Status PlanSecurity(NewContainer* plan);
+  // --- container_host.cc
+  // Looks at every path of the host that the request or the configuration names, with a limit of
+  // its own (host_paths.h). To be called without a lease.
+  absl::StatusOr<HostParts> LookAtHost(const Context& ctx, const Pod& pod,
+                                       const cri::ContainerConfig& config);
+  // --- containers.cc
   absl::StatusOr<std::string> MakeContainer(const Context& ctx, const Pod& pod, NewContainer plan);
   absl::Status StartCreated(Container container);
 
@@ -205,6 +225,9 @@ class RuntimeService {
   absl::Status AcquireImageVolumes(NewContainer* plan);
   // Mounts them and fills in the sources of their mounts. DiscardContainer unmounts them.
   absl::Status MountImageVolumes(const Context& ctx, const Pod& pod, NewContainer* plan);
+  // Makes the folders that the image declares as volumes, but for those that a mount of the request
+  // covers.
+  absl::Status MakeDeclaredVolumes(const Context& ctx, NewContainer* plan);
   // The pins of the container's own image and of its volumes, for one known from a record.
   void PinImages(const state::ContainerRecord& record);
   void ReleaseImages(const base::ContainerId& id, const state::ContainerRecord& record);
@@ -273,6 +296,7 @@ class RuntimeService {
   SeccompFilters seccomp_;
   ContainerDevices devices_;
   AppArmorProfiles apparmor_;
+  HostPaths host_paths_;
   Leases leases_;
   Creations creations_;
   const std::unique_ptr<Registry> registry_;

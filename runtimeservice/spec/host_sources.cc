@@ -20,15 +20,6 @@ namespace {
 
 constexpr size_t kMaxMountinfoBytes = 64 << 20;
 
-absl::StatusOr<std::string> RealPath(const std::string& path) {
-  const std::unique_ptr<char, decltype(&std::free)> real(realpath(path.c_str(), nullptr),
-                                                         &std::free);
-  if (real == nullptr) {
-    return base::ErrnoStatus(errno, path);
-  }
-  return std::string(real.get());
-}
-
 // What mountinfo's optional fields say of the mount that holds a path.
 struct Peers {
   bool shared = false;
@@ -90,7 +81,16 @@ absl::Status CheckPropagation(const cri::Mount& mount, const std::string& source
   return absl::OkStatus();
 }
 
-absl::StatusOr<MountSource> ResolveMountSource(const cri::Mount& mount) {
+// Whether `path` is one of `paths`, whatever slashes and dots it is written with.
+bool IsOneOf(const std::string& path, const std::vector<std::string>& paths) {
+  const absl::StatusOr<std::string> plain = ContainerPath(path);
+  return plain.ok() && std::any_of(paths.begin(), paths.end(), [&](const std::string& other) {
+           return other == path || ContainerPath(other).value_or("") == *plain;
+         });
+}
+
+absl::StatusOr<MountSource> ResolveMountSource(const cri::Mount& mount,
+                                               const std::vector<std::string>& reject_absent) {
   if (IsImageVolume(mount)) {
     return MountSource();
   }
@@ -101,6 +101,10 @@ absl::StatusOr<MountSource> ResolveMountSource(const cri::Mount& mount) {
   }
   absl::StatusOr<std::string> real = RealPath(path);
   if (absl::IsNotFound(real.status())) {
+    if (IsOneOf(path, reject_absent)) {
+      return absl::FailedPreconditionError(
+          base::StrCat("host_path: ", path, " is missing and must not be made as a folder"));
+    }
     RETURN_IF_ERROR(base::Annotate(base::MakeDirectories(path, 0755), "host_path"));
     real = RealPath(path);
   }
@@ -116,11 +120,26 @@ absl::StatusOr<MountSource> ResolveMountSource(const cri::Mount& mount) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<MountSource>> ResolveMountSources(const cri::ContainerConfig& config) {
+absl::StatusOr<std::string> RealPath(const std::string& path) {
+  const std::unique_ptr<char, decltype(&std::free)> real(realpath(path.c_str(), nullptr),
+                                                         &std::free);
+  if (real == nullptr) {
+    return base::ErrnoStatus(errno, path);
+  }
+  return std::string(real.get());
+}
+
+absl::StatusOr<std::vector<MountSource>> ResolveMountSources(
+    const cri::ContainerConfig& config, const std::vector<std::string>& reject_absent,
+    const BeforePath& before) {
   RETURN_IF_ERROR(CheckMounts(config));
   std::vector<MountSource> sources;
   for (int i = 0; i < config.mounts_size(); ++i) {
-    absl::StatusOr<MountSource> source = ResolveMountSource(config.mounts(i));
+    if (before) {
+      RETURN_IF_ERROR(
+          before(base::StrCat("mounts[", i, "].host_path"), config.mounts(i).host_path()));
+    }
+    absl::StatusOr<MountSource> source = ResolveMountSource(config.mounts(i), reject_absent);
     if (!source.ok()) {
       return absl::Status(source.status().code(),
                           base::StrCat("mounts[", i, "].", base::ToStd(source.status().message())));

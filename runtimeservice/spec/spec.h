@@ -54,8 +54,8 @@ struct SpecDefaults {
   std::vector<std::string> env;  // "NAME=value"; image and request override them.
   std::vector<Ulimit> ulimits;
   std::map<std::string, std::string> sysctls;
-  int64_t pids_limit = 0;  // 0: none.
-  bool read_only_rootfs = false;
+  int64_t pids_limit = 0;         // 0: none.
+  bool read_only_rootfs = false;  // With a tmpfs on /run, /tmp and /var/tmp.
 };
 
 // Paths of namespaces to join. An empty one: the host's if the options say NODE, else a new one.
@@ -86,6 +86,7 @@ struct SpecInput {
   std::vector<MountSource> mounts = {};  // From ResolveMountSources: one per mount, in order.
   std::vector<DeviceNode> devices = {};  // From ContainerDevices::Plan.
   std::string apparmor_profile = {};     // From AppArmorProfiles::Get.
+  std::vector<ExtraMount> extra_mounts = {};
   std::map<std::string, std::string> annotations = {};  // The daemon's own; they win.
   std::string sysfs = {};  // Bound on /sys where the container's user namespace may not mount one.
 };

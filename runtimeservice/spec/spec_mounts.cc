@@ -78,6 +78,25 @@ std::vector<MountEntry> PodFileMounts(const SpecInput& input) {
   return mounts;
 }
 
+// What no request asked for: the node's own mounts, and where a program may write although the node
+// makes every root read-only.
+std::vector<MountEntry> ExtraMounts(const SpecInput& input) {
+  std::vector<MountEntry> mounts;
+  // The holder of a PID namespace, without files of its pod, writes nowhere.
+  if (input.defaults.read_only_rootfs && !input.pod_files.hosts.empty()) {
+    for (const auto& [path, mode] : {std::pair("/run", "mode=0755"), std::pair("/tmp", "mode=1777"),
+                                     std::pair("/var/tmp", "mode=1777")}) {
+      mounts.push_back(
+          {path, "tmpfs", "tmpfs", {"rw", "noexec", "nosuid", "nodev", "tmpcopyup", mode}});
+    }
+  }
+  for (const ExtraMount& mount : input.extra_mounts) {
+    mounts.push_back(
+        Bind(mount.destination, mount.source, {"rbind", "rprivate", mount.readonly ? "ro" : "rw"}));
+  }
+  return mounts;
+}
+
 const char* PropagationOption(cri::MountPropagation propagation) {
   switch (propagation) {
     case cri::PROPAGATION_HOST_TO_CONTAINER:
@@ -244,9 +263,11 @@ absl::StatusOr<OrderedJson> MountsPart(const SpecInput& input) {
   DropReplaced(requested, &mounts);
   std::vector<MountEntry> files = PodFileMounts(input);
   DropReplaced(requested, &files);
+  std::vector<MountEntry> extra = ExtraMounts(input);
+  DropReplaced(requested, &extra);
   // Parents first; the pod's files among them, so that a volume on /etc does not hide them.
   std::multimap<ptrdiff_t, MountEntry> by_depth;  // Keeps the order of equals.
-  for (std::vector<MountEntry>* list : {&files, &requested}) {
+  for (std::vector<MountEntry>* list : {&files, &extra, &requested}) {
     for (MountEntry& mount : *list) {
       by_depth.emplace(Depth(mount), std::move(mount));
     }
