@@ -17,7 +17,9 @@ constexpr absl::Duration kIdleTime = absl::Seconds(10);
 Lane::Lane(std::string name, int max_threads, size_t max_queued)
     : name_(std::move(name)), max_threads_(max_threads), max_queued_(max_queued) {}
 
-Lane::~Lane() {
+Lane::~Lane() { Stop(); }
+
+void Lane::Stop() {
   MutexLock lock(&mutex_);
   stopping_ = true;
   work_.NotifyAll();
@@ -28,6 +30,9 @@ Lane::~Lane() {
 
 absl::Status Lane::Post(Task task) {
   MutexLock lock(&mutex_);
+  if (stopping_) {
+    return absl::CancelledError(StrCat("the ", name_, " lane ends"));
+  }
   if (queue_.size() >= max_queued_) {
     ++rejected_;
     return absl::ResourceExhaustedError(

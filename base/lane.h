@@ -18,12 +18,17 @@ class Lane {
   using Task = std::function<void()>;
 
   Lane(std::string name, int max_threads, size_t max_queued);
-  ~Lane();  // Runs what is queued, then waits for its threads.
+  ~Lane();  // Stops it.
   Lane(const Lane&) = delete;
   Lane& operator=(const Lane&) = delete;
 
-  // Fails with RESOURCE_EXHAUSTED when `max_queued` tasks already wait; the task is then not run.
+  // Fails with RESOURCE_EXHAUSTED when `max_queued` tasks already wait, and with CANCELLED once the
+  // lane is being stopped; the task is then not run.
   absl::Status Post(Task task);
+
+  // Runs what is queued, then waits for its threads; nothing is taken any more. Not to be called by
+  // a task of the lane.
+  void Stop();
 
   struct Load {
     int threads = 0;

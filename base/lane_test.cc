@@ -64,5 +64,34 @@ TEST(LaneTest, ThreadsStayWithinTheBound) {
   EXPECT_LE(threads.size(), 3u);
 }
 
+TEST(LaneTest, StoppedLaneHasRunWhatWaitedAndTakesNothingMore) {
+  std::atomic<int> ran = 0;
+  std::latch running(1);
+  std::latch release(1);
+  absl::Status from_task;
+  Lane lane("ending", 1, 10);
+  const auto posts_another = [&] {
+    running.count_down();
+    release.wait();
+    ++ran;
+    from_task = lane.Post([&] { ++ran; });
+  };
+  ASSERT_TRUE(lane.Post(posts_another).ok());
+  ASSERT_TRUE(lane.Post([&] { ++ran; }).ok());
+  running.wait();
+  std::thread stopper([&] { lane.Stop(); });
+  while (!absl::IsCancelled(lane.Post([&] { ++ran; }))) {
+    std::this_thread::yield();
+  }
+  const int taken = static_cast<int>(lane.load().queued) + 1;
+  release.count_down();
+  stopper.join();
+  EXPECT_EQ(ran, taken);
+  EXPECT_TRUE(absl::IsCancelled(from_task)) << from_task;
+  lane.Stop();  // Again: nothing is left to do.
+  EXPECT_TRUE(absl::IsCancelled(lane.Post([&] { ++ran; })));
+  EXPECT_EQ(ran, taken);
+}
+
 }  // namespace
 }  // namespace base

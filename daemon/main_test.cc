@@ -15,6 +15,7 @@
 #include "base/strings.h"
 #include "base/subprocess.h"
 #include "daemon/config.h"
+#include "daemon/instance_lock.h"
 #include "daemon/status_command.h"
 #include "proto/state.pb.h"
 
@@ -124,6 +125,17 @@ TEST_F(MainTest, ASecondDaemonOnTheSameRootIsRefusedWithThePidOfTheFirst) {
   EXPECT_EQ(second.exit.code, 1);
   EXPECT_THAT(second.err, HasSubstr(base::StrCat("pid ", daemon.pid())));
   EXPECT_EQ(End(&daemon).code, 0);
+}
+
+TEST_F(MainTest, AStartThatFailsEarlySaysWhy) {
+  ASSERT_TRUE(base::MakeCgroup(cgroup_ + "/work").ok());
+  const absl::StatusOr<InstanceLock> other =
+      InstanceLock::AcquireDirectory(base::CgroupDirectories(cgroup_ + "/work").front());
+  ASSERT_TRUE(other.ok()) << other.status();
+  const base::CommandResult refused = Run({"serve"});
+  EXPECT_EQ(refused.exit.signal, 0);
+  EXPECT_EQ(refused.exit.code, 1);
+  EXPECT_THAT(refused.err, HasSubstr("/work is in use by another crisp"));
 }
 
 TEST_F(MainTest, AKilledDaemonsLeftoversDoNotStopTheNextOne) {

@@ -285,7 +285,9 @@ absl::StatusOr<runtimeservice::ServiceConfig> RuntimeOf(const Config& config,
 }  // namespace
 
 Services::~Services() {
-  debts->Stop();  // Its callbacks use the runtime service.
+  if (debts != nullptr) {  // As it is when a start failed early.
+    debts->Stop();         // Its callbacks use the runtime service.
+  }
 }
 
 std::string Services::PullsJson() const {

@@ -109,6 +109,9 @@ RuntimeService::RuntimeService(ServiceConfig config, ServiceDependencies depende
 
 RuntimeService::~RuntimeService() {
   network_gc_stop_->Cancel();
+  // Their tasks use the loop, and wait for what it alone can tell: the exit of who was killed.
+  network_gc_.Stop();
+  gc_.Stop();
   loop_.reset();  // Its callbacks use the rest.
 }
 

@@ -307,7 +307,7 @@ class RuntimeService {
   std::atomic<bool> network_gc_done_ = false;  // Once since the start.
   const std::shared_ptr<base::Cancellation> network_gc_stop_ =
       std::make_shared<base::Cancellation>();
-  // Last: their destructors wait for tasks that use the rest.
+  // The destructor stops them before the loop, which their tasks use.
   base::Lane gc_;
   base::Lane network_gc_;
 };

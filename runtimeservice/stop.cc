@@ -81,7 +81,8 @@ void RuntimeService::HandleExit(const base::ContainerId& id, absl::StatusOr<Exit
     }
     ShowExit(id, {.code = 255, .time = RecordLost(id)});
   };
-  if (const absl::Status posted = gc_.Post(finish); !posted.ok()) {
+  const absl::Status posted = gc_.Post(finish);
+  if (!posted.ok() && !absl::IsCancelled(posted)) {  // At the daemon's end: the next one finds it.
     finish();
   }
 }
@@ -113,7 +114,7 @@ void RuntimeService::ShowExit(const base::ContainerId& id, const ExitRecord& exi
   registry_->SetExit(id, exit);
   exits_.Ended(id);
   const absl::Status posted = gc_.Post([this, id] { KeepExit(id); });
-  if (!posted.ok()) {
+  if (!posted.ok() && !absl::IsCancelled(posted)) {  // At the daemon's end the next one keeps it.
     base::LogWarning("an exit will not outlive a reboot: ", base::ToStd(posted.message()));
   }
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "base/files.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
@@ -15,6 +16,7 @@ namespace runtimeservice {
 namespace {
 
 constexpr absl::Duration kLoadTime = absl::Seconds(30);
+constexpr absl::Duration kLoadPause = absl::Seconds(10);  // After a failure.
 constexpr size_t kMaxList = 4 << 20;
 
 // After the line that begins the profile; NAME stands for its name. A path in /proc never begins
@@ -125,7 +127,13 @@ absl::Status AppArmorProfiles::LoadDefault(const base::Context& ctx) {
   if (!host_.enabled || default_ == kAppArmorUnconfined) {
     return absl::OkStatus();
   }
-  return Remember(Load(ctx));
+  base::MutexLock lock(&load_mutex_);
+  if (absl::Now() < next_load_) {
+    return DefaultState();
+  }
+  const absl::Status loaded = Remember(Load(ctx));
+  next_load_ = loaded.ok() ? absl::InfinitePast() : absl::Now() + kLoadPause;
+  return loaded;
 }
 
 absl::Status AppArmorProfiles::Remember(absl::Status state) {
@@ -147,10 +155,19 @@ absl::StatusOr<std::string> AppArmorProfiles::Default(bool asked_for) {
     Remember(absl::OkStatus()).IgnoreError();
     return default_;
   }
-  if (!asked_for && default_ == kAppArmorDefault && parser_.empty()) {
+  constexpr std::string_view kField = "linux.security_context.apparmor";
+  if (default_ != kAppArmorDefault) {
+    return Remember(NotLoaded(kField, default_));
+  }
+  if (!asked_for && parser_.empty()) {
     return "";
   }
-  return Remember(NotLoaded("linux.security_context.apparmor", default_));
+  // A restart of apparmor.service and aa-remove-unknown(8) unload what has no file of the node's.
+  const absl::Status again = LoadDefault(base::Context::Detached(kLoadTime));
+  if (!again.ok()) {
+    return absl::FailedPreconditionError(base::StrCat(kField, ": ", base::ToStd(again.message())));
+  }
+  return default_;
 }
 
 absl::StatusOr<std::string> AppArmorProfiles::Get(

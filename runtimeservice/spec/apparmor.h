@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "base/context.h"
 #include "base/launcher.h"
 #include "base/mutex.h"
@@ -46,14 +47,16 @@ class AppArmorProfiles {
   AppArmorProfiles(AppArmorHost host, std::string default_profile, const base::Launcher& launcher);
 
   // Loads the default profile if it is ours and not there. OK without AppArmor. The error says what
-  // containers of RuntimeDefault will meet; it does not concern the others. Blocks, at most 30 s.
+  // containers of RuntimeDefault will meet; it does not concern the others, and is repeated from
+  // memory for 10 s. Blocks, at most 30 s for each caller at a time.
   absl::Status LoadDefault(const base::Context& ctx);
 
   // The name of the profile for a container; empty for none. A container that asks for nothing gets
-  // the default one, too. Privileged ones get only a profile they name. Without AppArmor a named
-  // profile is refused and the rest has none; without apparmor_parser that holds for those that ask
-  // for nothing only. INVALID_ARGUMENT for a malformed request, FAILED_PRECONDITION for a profile
-  // that is not loaded; both name the field. Call it before anything is made.
+  // the default one, too; ours is loaded again (LoadDefault) when it is gone. Privileged ones get
+  // only a profile they name. Without AppArmor a named profile is refused and the rest has none;
+  // without apparmor_parser that holds for those that ask for nothing only. INVALID_ARGUMENT for a
+  // malformed request, FAILED_PRECONDITION for a profile that is not loaded; both name the field.
+  // Call it before anything is made.
   absl::StatusOr<std::string> Get(const cri::LinuxContainerSecurityContext& security);
 
   bool enabled() const { return host_.enabled; }
@@ -70,6 +73,8 @@ class AppArmorProfiles {
   const std::string default_;
   const base::Launcher& launcher_;
   const std::string parser_;  // Empty: not installed.
+  base::Mutex load_mutex_;    // Held while a profile is being loaded; before mutex_.
+  absl::Time next_load_ ABSL_GUARDED_BY(load_mutex_) = absl::InfinitePast();
   mutable base::Mutex mutex_;
   absl::Status state_ ABSL_GUARDED_BY(mutex_);
 };

@@ -110,6 +110,25 @@ TEST_F(AppArmorProfilesTest, DefaultIsLoadedOnce) {
   EXPECT_TRUE(profiles.LoadDefault({}).ok());
 }
 
+TEST_F(AppArmorProfilesTest, DefaultThatWasUnloadedIsLoadedAgainByTheNextContainer) {
+  SetWorkingParser();
+  AppArmorProfiles profiles = Profiles();
+  ASSERT_TRUE(profiles.LoadDefault({}).ok());
+  SetLoaded("node-own (enforce)\n");
+  EXPECT_EQ(*GetUnset(&profiles), "crisp-default");
+  EXPECT_THAT(Content("profiles"), HasSubstr("crisp-default (enforce)\n"));
+  SetLoaded("node-own (enforce)\n");
+  SetParser("echo started >>" + folder_ + "/starts; exit 3");
+  for (int i = 0; i < 2; ++i) {
+    const absl::Status refused = Get(&profiles, Profile::RuntimeDefault).status();
+    EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(refused.message()),
+                HasSubstr("linux.security_context.apparmor: apparmor_parser ends with 3"));
+  }
+  EXPECT_EQ(Content("starts"), "started\n");  // A parser that fails is not started for each.
+  EXPECT_FALSE(profiles.DefaultState().ok());
+}
+
 TEST_F(AppArmorProfilesTest, FailedLoadIsSaidAndRefusesContainers) {
   SetParser("echo bad profile >&2; exit 3");
   AppArmorProfiles profiles = Profiles();
