@@ -8,7 +8,6 @@ namespace test {
 namespace {
 
 using testing::HasSubstr;
-using testing::IsEmpty;
 
 class GvisorTest : public IntegrationTest {
  protected:
@@ -67,8 +66,8 @@ TEST_F(GvisorTest, ContainersOfAPodRunInOneSandboxAndLeaveNothing) {
   ASSERT_OK_AND_ASSIGN(const cri::ContainerStatus ended, Status(two));
   EXPECT_EQ(ended.state(), cri::CONTAINER_EXITED);
   ASSERT_OK(RemovePod(pod));
-  EXPECT_TRUE(Eventually([&] { return Leftovers().empty(); }));
-  EXPECT_THAT(Leftovers(), IsEmpty());
+  EXPECT_TRUE(Eventually([&] { return Leftovers().empty(); }))
+      << testing::PrintToString(Leftovers());
 }
 
 TEST_F(GvisorTest, ExitCodesAndStopSignalsAreTheContainersOwn) {
@@ -95,8 +94,8 @@ TEST_F(GvisorTest, WhatWasNeverStartedCanBeStoppedAndRemoved) {
   ASSERT_OK(Create(ContainerRequest(pod, "two", "sleep 4321")));
   ASSERT_OK(RemoveContainer(one));
   ASSERT_OK(RemovePod(pod));
-  EXPECT_TRUE(Eventually([&] { return Leftovers().empty(); }));
-  EXPECT_THAT(Leftovers(), IsEmpty());
+  EXPECT_TRUE(Eventually([&] { return Leftovers().empty(); }))
+      << testing::PrintToString(Leftovers());
 }
 
 TEST_F(GvisorTest, ARestartOfTheDaemonLosesNothing) {
@@ -112,8 +111,8 @@ TEST_F(GvisorTest, ARestartOfTheDaemonLosesNothing) {
   ASSERT_OK_AND_ASSIGN(const cri::ContainerStatus status, WaitForExit(two));
   EXPECT_EQ(status.exit_code(), 3);
   ASSERT_OK(RemovePod(pod));
-  EXPECT_TRUE(Eventually([&] { return Leftovers().empty(); }));
-  EXPECT_THAT(Leftovers(), IsEmpty());
+  EXPECT_TRUE(Eventually([&] { return Leftovers().empty(); }))
+      << testing::PrintToString(Leftovers());
 }
 
 TEST_F(GvisorTest, AnExecThatTakesTooLongLeavesNoProcessInTheSandbox) {
@@ -149,7 +148,7 @@ TEST_F(GvisorTest, NamespacesOfTheHostAreRefused) {
     EXPECT_THAT(std::string(refused.message()),
                 HasSubstr(base::StrCat("namespace_options.", space)));
   }
-  EXPECT_THAT(Leftovers(), IsEmpty());
+  EXPECT_THAT(Leftovers(), testing::IsEmpty());
 }
 
 TEST_F(GvisorTest, TheSandboxIsNamedByThePodsIdInBothFamilies) {

@@ -103,9 +103,10 @@ TEST_P(RestartTest, ExitsMeanwhileAreKnown) {
   ASSERT_OK_AND_ASSIGN(const std::string killed, RunContainer(pod, "killed", "exec sleep 4321"));
   ASSERT_TRUE(LogGets("pod", "coded.log", "armed"));
   const pid_t coded_pid = FindProcess("pod", "# coded");
-  const pid_t killed_pid = FindProcess("pod", "4321");
   ASSERT_GT(coded_pid, 0);
-  ASSERT_GT(killed_pid, 0);
+  // While it executes another program it has no command line.
+  pid_t killed_pid = 0;
+  ASSERT_TRUE(Eventually([&] { return (killed_pid = FindProcess("pod", "4321")) > 0; }));
   ASSERT_OK(daemon().Crash());
   const absl::Time down = absl::Now();
   ASSERT_EQ(kill(coded_pid, SIGUSR1), 0);
