@@ -96,8 +96,11 @@ void EnableControllers(const std::string& directory) {
 
 absl::Status MakeIn(const std::string& mount, std::string_view path) {
   std::string directory = mount;
+  // Which controllers the children of a slice have is systemd's to say.
+  const bool in_slice = path.substr(0, path.find('/', 1)).ends_with(".slice");
   for (const auto& part : absl::StrSplit(ToAbsl(path), '/', absl::SkipEmpty())) {
-    if (HostCgroupMode() == CgroupMode::kV2) {
+    const bool systemds = in_slice && (directory == mount || directory.ends_with(".slice"));
+    if (HostCgroupMode() == CgroupMode::kV2 && !systemds) {
       EnableControllers(directory);
     }
     directory += StrCat("/", ToStd(part));
@@ -134,7 +137,13 @@ void CollectProcesses(const std::string& directory, std::set<pid_t>* pids) {
   }
 }
 
-absl::Status RemoveIn(const std::string& directory) {
+// A moment, or until the context is cancelled.
+void Rest(const Context& ctx) {
+  pollfd cancelled = {.fd = ctx.cancel_fd(), .events = POLLIN, .revents = 0};
+  poll(&cancelled, 1, 2);
+}
+
+absl::Status RemoveIn(const Context& ctx, const std::string& directory) {
   const absl::StatusOr<std::vector<std::string>> names = ListDirectory(directory);
   if (absl::IsNotFound(names.status())) {
     return absl::OkStatus();
@@ -144,17 +153,38 @@ absl::Status RemoveIn(const std::string& directory) {
     struct stat info;
     const std::string child = StrCat(directory, "/", name);
     if (lstat(child.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
-      RETURN_IF_ERROR(RemoveIn(child));
+      RETURN_IF_ERROR(RemoveIn(ctx, child));
     }
   }
   // A just killed process leaves its cgroup a moment after it can be reaped.
-  for (int attempt = 0; rmdir(directory.c_str()) != 0 && errno != ENOENT; ++attempt) {
-    if (errno != EBUSY || attempt == 50) {
+  while (rmdir(directory.c_str()) != 0 && errno != ENOENT) {
+    if (errno != EBUSY || !ctx.Check().ok()) {
       return ErrnoStatus(errno, StrCat("remove the cgroup ", directory));
     }
-    poll(nullptr, 0, 2);
+    Rest(ctx);
   }
   return absl::OkStatus();
+}
+
+// Whether the calling process is in `path` or below it.
+bool CallerIsIn(std::string_view path) {
+  const std::vector<pid_t> pids = CgroupProcesses(path);
+  return std::find(pids.begin(), pids.end(), getpid()) != pids.end();
+}
+
+void SetFrozen(const std::string& freezer, const char* state) {
+  if (!freezer.empty()) {
+    WriteControlFile(freezer + "/freezer.state", state).IgnoreError();
+  }
+}
+
+// SIGKILLs what is there now; whether there was something.
+bool KillOnce(std::string_view path) {
+  bool left = false;
+  for (const pid_t pid : CgroupProcesses(path)) {
+    left = (pid != getpid() && kill(pid, SIGKILL) == 0) || left;
+  }
+  return left;
 }
 
 }  // namespace
@@ -209,29 +239,38 @@ std::vector<pid_t> CgroupProcesses(std::string_view path) {
   return {pids.begin(), pids.end()};
 }
 
-absl::Status KillCgroup(const Context& ctx, std::string_view path) {
-  for (;;) {
-    bool left = false;
-    for (const pid_t pid : CgroupProcesses(path)) {
-      if (pid != getpid() && kill(pid, SIGKILL) == 0) {
-        left = true;
-      }
-    }
+absl::Status KillCgroup(const Context& ctx, std::string_view path, CgroupFate fate) {
+  // Killed as one, whatever it forks meanwhile; a stopped cgroup, too.
+  if (HostCgroupMode() == CgroupMode::kV2 && fate == CgroupFate::kRemoved && !CallerIsIn(path)) {
+    WriteControlFile(StrCat(CgroupDirectories(path).front(), "/cgroup.kill"), "1").IgnoreError();
+  }
+  constexpr int kPlainRounds = 3;
+  for (int round = 0;; ++round) {
+    const std::string freezer =
+        round < kPlainRounds || HostCgroupMode() == CgroupMode::kV2 || CallerIsIn(path)
+            ? ""
+            : CgroupDirectory("freezer", path);
+    SetFrozen(freezer, "FROZEN");
+    const bool left = KillOnce(path);
+    SetFrozen(freezer, "THAWED");
     if (!left) {
       return absl::OkStatus();
     }
     RETURN_IF_ERROR(Annotate(ctx.Check(), StrCat("kill the cgroup ", path)));
-    pollfd cancelled = {.fd = ctx.cancel_fd(), .events = POLLIN, .revents = 0};
-    poll(&cancelled, 1, 2);
+    Rest(ctx);
   }
 }
 
 absl::Status RemoveCgroup(std::string_view path) {
+  return RemoveCgroup(Context::Detached(absl::Seconds(1)), path);
+}
+
+absl::Status RemoveCgroup(const Context& ctx, std::string_view path) {
   if (path.empty() || path == "/") {
     return absl::InvalidArgumentError("the root cgroup cannot be removed");
   }
   for (const std::string& directory : CgroupDirectories(path)) {
-    RETURN_IF_ERROR(RemoveIn(directory));
+    RETURN_IF_ERROR(RemoveIn(ctx, directory));
   }
   return absl::OkStatus();
 }

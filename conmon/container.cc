@@ -368,11 +368,13 @@ void Container::ReadOomKills() {
   const ssize_t length = pread(oom_fd_, text, sizeof(text) - 1, 0);
   if (length < 0) {
     CloseFd(&oom_fd_);  // The cgroup has gone; what was read last stands.
+    oom_lost_ = true;
     return;
   }
   text[length] = '\0';
   const uint32_t kills = LineValue(text, "oom_kill ");
   oom_kills_ = kills > oom_kills_ ? kills : oom_kills_;
+  out_of_memory_ = LineValue(text, "oom ") > 0;
 }
 
 void Container::Reap() {
@@ -389,6 +391,11 @@ void Container::Reap() {
     const pid_t reaped = waitpid(info.si_pid, &status, WNOHANG);
     if (reaped == pid_ && pid_ > 0 && !exited_) {
       exited_ = true;
+      // systemd may take a scope away sooner than its last count is read: then what was said before
+      // the kill tells.
+      if (oom_lost_ && out_of_memory_ && oom_kills_ == 0 && StatusCode(status) == 128 + SIGKILL) {
+        oom_kills_ = 1;
+      }
       exit_ = {StatusCode(status), WIFSIGNALED(status) ? WTERMSIG(status) : 0, oom_kills_,
                WallClock()};
     } else if (reaped == waiter_ && reaped > 0) {

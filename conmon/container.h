@@ -93,6 +93,8 @@ class Container {
   int pidfd_ = -1;
   int oom_fd_ = -1;
   uint32_t oom_kills_ = 0;
+  bool out_of_memory_ = false;  // Its memory ran out, whether or not that was followed by a kill.
+  bool oom_lost_ = false;       // The file went with the cgroup.
   int console_listener_ = -1;
   int console_ = -1;
   int terminal_ = -1;

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "base/systemd.h"
 #include "daemon/config_keys.h"
 #include "daemon/config_toml.h"
 
@@ -219,11 +220,27 @@ absl::Status Complete(Config* config) {
                    base::StrCat("crisp.runtime.default_runtime: \"", config->default_runtime,
                                 "\" is none of the runtimes: ", names));
   }
-  if (config->work_cgroup == config->conmon_cgroup) {
+  if (!config->work_cgroup.empty() && config->work_cgroup == config->conmon_cgroup) {
     return Invalid(config->Origin("crisp.runtime.work_cgroup"),
                    "crisp.runtime.work_cgroup: the monitors' cgroup must be another one");
   }
   return absl::OkStatus();
+}
+
+// systemd delegates the cgroup of crisp-monitors.service (contrib/) to us, so that what we make in
+// it is nobody else's and outlives crisp.service.
+void ResolveCgroups(Config* config) {
+  if (config->cgroup_manager.empty()) {
+    config->cgroup_manager = base::SystemdIsInit() ? "systemd" : "cgroupfs";
+  }
+  const bool systemd = config->cgroup_manager == "systemd";
+  if (config->conmon_cgroup.empty()) {
+    config->conmon_cgroup =
+        systemd ? "/system.slice/crisp-monitors.service/monitors" : "/crisp-monitors";
+  }
+  if (config->work_cgroup.empty()) {
+    config->work_cgroup = systemd ? "/system.slice/crisp-monitors.service/work" : "/crisp-work";
+  }
 }
 
 void FindHelper(std::string_view program, std::string_view name, std::string* path) {
@@ -255,6 +272,7 @@ absl::StatusOr<Config> LoadConfig(const ConfigSources& sources) {
 }
 
 void ResolveHost(std::string_view program, Config* config) {
+  ResolveCgroups(config);
   FindHelper(program, "crisp-monitor", &config->conmon);
   FindHelper(program, "crisp-init", &config->init_path);
   FindHelper(program, "crisp-pull", &config->pull_path);

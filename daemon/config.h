@@ -48,11 +48,11 @@ struct Config {
   // [crisp.runtime]
   std::string default_runtime = "crun";
   std::string log_level = "info";
-  std::string cgroup_manager = "cgroupfs";
+  std::string cgroup_manager;  // Never empty after ResolveHost, nor are the next two cgroups.
   std::string conmon;
-  std::string conmon_cgroup = "/crisp-monitors";
+  std::string conmon_cgroup;
   std::string init_path;
-  std::string work_cgroup = "/crisp-work";
+  std::string work_cgroup;
   std::vector<std::string> default_capabilities = {"CHOWN",   "DAC_OVERRIDE",     "FSETID",
                                                    "FOWNER",  "SETGID",           "SETUID",
                                                    "SETPCAP", "NET_BIND_SERVICE", "KILL"};

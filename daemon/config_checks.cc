@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -57,11 +58,10 @@ absl::Status CheckOptionalCgroup(std::string_view text) {
 absl::Status CheckLogLevel(std::string_view text) { return base::ParseLogLevel(text).status(); }
 
 absl::Status CheckCgroupManager(std::string_view text) {
-  if (text == "cgroupfs") return absl::OkStatus();
-  if (text == "systemd") {
-    return Invalid("the cgroup manager \"systemd\" comes in a later version: use \"cgroupfs\"");
-  }
-  return Invalid(base::StrCat("unknown cgroup manager \"", text, "\": use \"cgroupfs\""));
+  return text.empty() || text == "cgroupfs" || text == "systemd"
+             ? absl::OkStatus()
+             : Invalid(base::StrCat("unknown cgroup manager \"", text,
+                                    "\": use \"cgroupfs\" or \"systemd\""));
 }
 
 absl::Status CheckAssignment(std::string_view text) {

@@ -21,7 +21,9 @@ const ConfigKey<Config> kRuntimeKeys[] = {
     {.table = kRuntime,
      .name = "cgroup_manager",
      .field = &Config::cgroup_manager,
-     .help = "How cgroups are made: \"cgroupfs\". (\"systemd\" comes later.)",
+     .help = "Who makes the cgroups of new pods: \"systemd\", as slices and scopes, or "
+             "\"cgroupfs\", the OCI runtime. The kubelet asks for it. Empty: systemd where that is "
+             "process 1.",
      .check_text = CheckCgroupManager},
     {.table = kRuntime,
      .name = "conmon",
@@ -32,8 +34,9 @@ const ConfigKey<Config> kRuntimeKeys[] = {
      .name = "conmon_cgroup",
      .field = &Config::conmon_cgroup,
      .help = "The cgroup of the monitors, from the root of each hierarchy. It must lie outside the "
-             "pods' and the daemon's: monitors outlive both.",
-     .check_text = CheckCgroup},
+             "pods' and the daemon's: monitors outlive both. Empty: /crisp-monitors, or with "
+             "systemd one in the unit crisp-monitors.service.",
+     .check_text = CheckOptionalCgroup},
     {.table = kRuntime,
      .name = "init_path",
      .field = &Config::init_path,
@@ -46,8 +49,9 @@ const ConfigKey<Config> kRuntimeKeys[] = {
      .field = &Config::work_cgroup,
      .help =
          "The cgroup of short-lived helpers (runtime calls, network plugins, pulls). Whatever is "
-         "left in it is killed when the daemon starts.",
-     .check_text = CheckCgroup},
+         "left in it is killed when the daemon starts. Empty: /crisp-work, or with systemd one in "
+         "the unit crisp-monitors.service.",
+     .check_text = CheckOptionalCgroup},
     {.table = kRuntime,
      .name = "default_capabilities",
      .field = &Config::default_capabilities,

@@ -8,6 +8,7 @@
 
 #include "base/files.h"
 #include "base/strings.h"
+#include "base/systemd.h"
 #include "daemon/config_keys.h"
 
 namespace crispd {
@@ -192,8 +193,8 @@ TEST_F(ConfigTest, BadValuesStopWithTheLine) {
   EXPECT_EQ(ErrorOf("[crisp]\nroot = \"var\"\n"),
             At(2) + "crisp.root: want an absolute path, got \"var\"");
   EXPECT_THAT(ErrorOf("[crisp.runtime]\nlog_level = \"loud\"\n"), HasSubstr("loud"));
-  EXPECT_THAT(ErrorOf("[crisp.runtime]\ncgroup_manager = \"systemd\"\n"),
-              HasSubstr("comes in a later version"));
+  EXPECT_THAT(ErrorOf("[crisp.runtime]\ncgroup_manager = \"upstart\"\n"),
+              HasSubstr("unknown cgroup manager \"upstart\""));
   EXPECT_THAT(ErrorOf("[crisp.runtime]\ndefault_ulimits = [\"nofile=2048:1024\"]\n"),
               HasSubstr("want NAME=SOFT:HARD"));
   EXPECT_THAT(ErrorOf("[crisp.runtime]\ndefault_env = [\"A=1\", \"B\"]\n"),
@@ -359,6 +360,20 @@ TEST(EditDistanceTest, CountsEditsAndSwapsOfNeighbours) {
   EXPECT_EQ(EditDistance("kitten", "sitting"), 3u);
 }
 
+TEST(ResolveHostTest, TheCgroupsOfHelpersFollowTheDriver) {
+  Config config;
+  config.cgroup_manager = "cgroupfs";
+  ResolveHost("crisp", &config);
+  EXPECT_EQ(config.conmon_cgroup, "/crisp-monitors");
+  EXPECT_EQ(config.work_cgroup, "/crisp-work");
+  config = Config();
+  config.cgroup_manager = "systemd";
+  config.work_cgroup = "/mine";
+  ResolveHost("crisp", &config);
+  EXPECT_EQ(config.conmon_cgroup, "/system.slice/crisp-monitors.service/monitors");
+  EXPECT_EQ(config.work_cgroup, "/mine");
+}
+
 TEST(ResolveHostTest, HelpersAreTakenFromBesideTheProgram) {
   char path[] = "/tmp/crisp-host-XXXXXX";
   const std::string directory = mkdtemp(path);
@@ -369,6 +384,7 @@ TEST(ResolveHostTest, HelpersAreTakenFromBesideTheProgram) {
   ResolveHost(directory + "/crisp", &config);
   EXPECT_EQ(config.conmon, directory + "/crisp-monitor");
   EXPECT_EQ(config.init_path, "/named/by/the/user");
+  EXPECT_EQ(config.cgroup_manager, base::SystemdIsInit() ? "systemd" : "cgroupfs");
   EXPECT_EQ(config.pull_path, "/usr/libexec/crisp/crisp-pull");
   ASSERT_TRUE(base::RemoveTree(directory).ok());
 }

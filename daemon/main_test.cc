@@ -229,9 +229,17 @@ TEST_F(MainTest, TheUnitStartsTheDaemonAndLeavesMountsToTheHost) {
     EXPECT_THAT(unit, HasSubstr(base::StrCat("\n", line, "\n")));
   }
   EXPECT_THAT(unit, Not(HasSubstr("man:")));
-  EXPECT_THAT(unit, HasSubstr(base::StrCat("in ", Config().work_cgroup, ", outside the unit")));
+  EXPECT_THAT(unit, HasSubstr("\nWants=network-online.target crisp-monitors.service\n"));
   EXPECT_THAT(unit, Not(HasSubstr("\nPrivate")));
   EXPECT_THAT(unit, Not(HasSubstr("\nProtect")));
+}
+
+TEST_F(MainTest, TheMonitorsUnitGivesItsCgroupAwayAndIsNotStopped) {
+  const std::string unit = *base::ReadFile(CRISP_SOURCE_DIR "/contrib/crisp-monitors.service");
+  for (const char* line : {"Type=oneshot", "RemainAfterExit=yes", "Delegate=yes",
+                           "OOMPolicy=continue", "TasksMax=infinity", "RefuseManualStop=yes"}) {
+    EXPECT_THAT(unit, HasSubstr(base::StrCat("\n", line, "\n")));
+  }
 }
 
 TEST_F(MainTest, RecordsOfADeadDaemonArePrintedAndLeftAsTheyAre) {

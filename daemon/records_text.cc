@@ -70,6 +70,7 @@ absl::StatusOr<std::string> PodText(const std::string& name, const std::string& 
       .Time("created", pod.created_at())
       .Line("boot", pod.boot_id())
       .Line("cgroup parent", pod.cgroup_parent())
+      .Line("cgroup driver", absl::AsciiStrToLower(state::CgroupDriver_Name(pod.cgroup_driver())))
       .Line("network", NetworkText(pod))
       .Lines("address", pod.ips());
   for (const state::NamespacePin& pin : pod.pins()) {

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "base/systemd.h"
 #include "daemon/config_checks.h"
 
 namespace crispd {
@@ -56,7 +57,8 @@ absl::StatusOr<InstanceLock> TakeCgroup(const std::string& cgroup) {
   RETURN_IF_ERROR(base::MakeCgroup(cgroup));
   ASSIGN_OR_RETURN(InstanceLock lock,
                    InstanceLock::AcquireDirectory(base::CgroupDirectories(cgroup).front()));
-  RETURN_IF_ERROR(base::KillCgroup(base::Context::Detached(absl::Seconds(30)), cgroup));
+  RETURN_IF_ERROR(base::KillCgroup(base::Context::Detached(absl::Seconds(30)), cgroup,
+                                   base::CgroupFate::kKept));
   return lock;
 }
 
@@ -257,8 +259,15 @@ absl::StatusOr<runtimeservice::ServiceConfig> RuntimeOf(const Config& config,
                                         .init_path = config.init_path,
                                         .pull_path = config.pull_path,
                                         .monitor_cgroup = config.conmon_cgroup,
+                                        .cgroup_driver = config.cgroup_manager == "systemd"
+                                                             ? crisp::state::SYSTEMD
+                                                             : crisp::state::CGROUPFS,
                                         .version = CRISP_VERSION,
                                         .default_handler = config.default_runtime};
+  if (service.cgroup_driver == crisp::state::SYSTEMD && !base::SystemdIsInit()) {
+    return absl::FailedPreconditionError(
+        "crisp.runtime.cgroup_manager: process 1 is not systemd: use \"cgroupfs\"");
+  }
   ASSIGN_OR_RETURN(service.defaults, DefaultsOf(config));
   service.devices = DevicesOf(config);
   service.seccomp_profile = config.seccomp_profile;

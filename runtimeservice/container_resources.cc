@@ -20,6 +20,14 @@
 namespace runtimeservice {
 namespace {
 
+// A scope that failed, such as by an OOM kill, goes like any other.
+std::map<std::string, std::string> CgroupAnnotations(CgroupDriver driver) {
+  if (driver == state::CGROUPFS) {
+    return {};
+  }
+  return {{"org.systemd.property.CollectMode", "'inactive-or-failed'"}};
+}
+
 std::string ParentOf(const std::string& path) { return path.substr(0, path.rfind('/')); }
 
 }  // namespace
@@ -122,6 +130,15 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
   *record.mutable_user() = user.ToCri();
   ASSIGN_OR_RETURN(NamespacePaths namespaces, NamespacesFor(pod, record.config()));
   ASSIGN_OR_RETURN(std::string hostname, PodHostname(pod.record.config(), host_.hostname, pod.id));
+  std::map<std::string, std::string> annotations =
+      IdentityAnnotations({.pod = pod.record.config(),
+                           .container = record.config(),
+                           .pod_id = pod.id.str(),
+                           .container_id = record.id(),
+                           .image_id = record.image_id(),
+                           .log_path = record.log_path(),
+                           .holds_sandbox = record.infra()});
+  annotations.merge(CgroupAnnotations(record.cgroup_driver()));
   const SpecInput input{.pod = pod.record.config(),
                         .container = config,
                         .image = plan->process,
@@ -131,7 +148,7 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
                         .seccomp = *plan->seccomp,
                         .user = std::move(user),
                         .rootfs = plan->rootfs,
-                        .cgroups_path = record.cgroup(),
+                        .cgroups_path = OciCgroupsPath(record.cgroup_driver(), record.cgroup()),
                         .namespaces = std::move(namespaces),
                         .pod_files = record.infra() ? PodFiles() : PodFilesIn(paths_.Pod(pod.id)),
                         .hostname = std::move(hostname),
@@ -139,13 +156,7 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
                         .devices = plan->devices.nodes,
                         .apparmor_profile = plan->apparmor_profile,
                         .extra_mounts = plan->extra_mounts,
-                        .annotations = IdentityAnnotations({.pod = pod.record.config(),
-                                                            .container = record.config(),
-                                                            .pod_id = pod.id.str(),
-                                                            .container_id = record.id(),
-                                                            .image_id = record.image_id(),
-                                                            .log_path = record.log_path(),
-                                                            .holds_sandbox = record.infra()}),
+                        .annotations = std::move(annotations),
                         .sysfs = std::move(sysfs)};
   ASSIGN_OR_RETURN(base::OrderedJson spec, BuildSpec(input));
   if (!record.infra()) {
@@ -178,7 +189,7 @@ absl::Status RuntimeService::CreateWithMonitor(const Context& ctx, NewContainer*
   const MonitorSpec spec{
       .monitor_path = config_.monitor_path,
       .container_id = container.id.str(),
-      .runtime = handler.runtime.MonitorCommand(),
+      .runtime = RuntimeOf(record).MonitorCommand(),
       .bundle = directory,
       .state_dir = directory,
       .log_path = record.log_path(),
@@ -219,7 +230,7 @@ absl::Status RuntimeService::DiscardContainer(const Context& ctx, Container cont
     return base::Annotate(lock.status(), "wait for the container's monitor");
   }
   RETURN_IF_ERROR(RuntimeOf(container.record).Delete(ctx, container.id.str()));
-  RETURN_IF_ERROR(base::RemoveCgroup(container.record.cgroup()));
+  RETURN_IF_ERROR(base::RemoveCgroup(ctx, container.record.cgroup()));
   RETURN_IF_ERROR(uses_.rootfs.Remove(ctx, container.id));
   RETURN_IF_ERROR(ReleaseStaged(directory));
   RETURN_IF_ERROR(base::RemoveTree(directory));

@@ -9,7 +9,6 @@
 #include "runtimeservice/requests.h"
 #include "runtimeservice/runtime_service.h"
 #include "runtimeservice/signals.h"
-#include "runtimeservice/spec/cgroup_path.h"
 #include "runtimeservice/spec/user_namespace.h"
 
 namespace runtimeservice {
@@ -156,7 +155,9 @@ absl::StatusOr<std::string> RuntimeService::MakeContainer(const Context& ctx, co
   for (const std::string& argument : handler.runtime.config().extra_arguments) {
     record.add_runtime_arguments(argument);
   }
-  ASSIGN_OR_RETURN(*record.mutable_cgroup(), CgroupPath(pod.record.cgroup_parent(), container.id));
+  record.set_cgroup_driver(pod.record.cgroup_driver());
+  record.set_cgroup(
+      ContainerCgroup(pod.record.cgroup_driver(), pod.record.cgroup_parent(), container.id));
   RETURN_IF_ERROR(registry_->PutContainer(container));
   base::Undo undo;
   undo.Add([&] {

@@ -19,6 +19,7 @@
 #include "base/undo.h"
 #include "runtimeservice/requests.h"
 #include "runtimeservice/runtime_service.h"
+#include "runtimeservice/spec/resources.h"
 
 namespace runtimeservice {
 namespace {
@@ -83,8 +84,7 @@ absl::StatusOr<cri::ExecSyncResponse> RuntimeService::ExecSync(
       .log_file = directory + kLogFile,
       .inner_pid_file = container->record.sandboxed() ? directory + kInnerPidFile : "",
       .waiter = config_.init_path,
-      .oom_score_adj =
-          static_cast<int>(container->record.config().linux().resources().oom_score_adj())};
+      .oom_score_adj = static_cast<int>(container->Resources().oom_score_adj())};
   const Context limited =
       request.timeout() == 0 ? ctx : ctx.WithTimeout(absl::Seconds(request.timeout()));
   const absl::StatusOr<base::CommandResult> result = base::RunCommand(
@@ -126,6 +126,9 @@ absl::StatusOr<std::string> RuntimeService::WriteExecProcess(const Container& co
   process["args"] =
       base::Json(std::vector<std::string>(request.cmd().begin(), request.cmd().end()));
   process["terminal"] = false;
+  if (container.run.has_resources()) {
+    ASSIGN_OR_RETURN(process["oomScoreAdj"], OomScoreAdj(container.run.resources(), host_));
+  }
   process.erase("consoleSize");
   const std::string path = directory + kProcessFile;
   RETURN_IF_ERROR(

@@ -5,7 +5,6 @@
 
 #include <utility>
 
-#include "base/cgroup.h"
 #include "base/files.h"
 #include "base/mounts.h"
 #include "base/status_macros.h"
@@ -185,9 +184,7 @@ absl::Status RuntimeService::DiscardPod(const Context& ctx, Pod pod) {
   }
   DetachPod(ctx, &pod);
   RETURN_IF_ERROR(ReleasePod(ctx, &pod));
-  if (pod.record.config().linux().cgroup_parent().empty() && !pod.record.cgroup_parent().empty()) {
-    RETURN_IF_ERROR(base::RemoveCgroup(pod.record.cgroup_parent()));
-  }
+  RETURN_IF_ERROR(RemovePodCgroup(ctx, pod));
   if (!pod.record.network_attached()) {
     return registry_->DeletePod(pod.id);
   }

@@ -9,7 +9,6 @@
 #include "runtimeservice/requests.h"
 #include "runtimeservice/runtime_service.h"
 #include "runtimeservice/sandbox.h"
-#include "runtimeservice/spec/cgroup_path.h"
 
 namespace runtimeservice {
 namespace {
@@ -49,8 +48,6 @@ absl::StatusOr<std::string> RuntimeService::CreatePod(const Context& ctx,
   }
   Pod pod{.id = base::PodId::Random(), .record = {}};
   const base::LogField field("pod", pod.id.str());
-  ASSIGN_OR_RETURN(const std::string parent,
-                   CgroupParent(request.config().linux().cgroup_parent()));
   pod.record.set_id(pod.id.str());
   pod.record.set_state(state::PodRecord::CREATING);
   *pod.record.mutable_config() = request.config();
@@ -59,10 +56,7 @@ absl::StatusOr<std::string> RuntimeService::CreatePod(const Context& ctx,
   pod.record.set_sandboxed(handler->traits.sandboxed);
   pod.record.set_created_at(absl::ToUnixNanos(absl::Now()));
   pod.record.set_boot_id(boot_id_);
-  // A pod without a parent of its own gets one, so that removing the pod can remove it.
-  pod.record.set_cgroup_parent(request.config().linux().cgroup_parent().empty()
-                                   ? base::StrCat(parent, "/", pod.id.str())
-                                   : parent);
+  RETURN_IF_ERROR(PlanPodCgroup(&pod));
   if (request.config().linux().security_context().namespace_options().pid() == cri::POD) {
     RETURN_IF_ERROR(PlanInfra(pod).status());
   }

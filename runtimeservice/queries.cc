@@ -6,6 +6,7 @@
 #include "base/strings.h"
 #include "runtimeservice/runtime_service.h"
 #include "runtimeservice/signals.h"
+#include "runtimeservice/spec/resource_update.h"
 
 namespace runtimeservice {
 namespace {
@@ -108,9 +109,8 @@ cri::ContainerStatus RuntimeService::StatusOf(const Container& container) const 
     }
   }
   status.set_log_path(container.record.log_path());
-  if (config.linux().has_resources()) {
-    *status.mutable_resources()->mutable_linux() =
-        container.run.has_resources() ? container.run.resources() : config.linux().resources();
+  if (config.linux().has_resources() || container.run.has_resources()) {
+    *status.mutable_resources()->mutable_linux() = EffectiveResources(container.Resources(), host_);
   }
   *status.mutable_user() = container.record.user();
   status.set_stop_signal(CriSignal(container.record.stop_signal()));

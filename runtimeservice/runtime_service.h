@@ -1,7 +1,7 @@
 // The runtime verbs of the CRI (runtime.v1.RuntimeService). Bodies: pods.cc, containers.cc,
-// stop.cc, exec.cc, queries.cc, verbose.cc, status.cc; what they share: pod_resources.cc,
-// container_resources.cc, image_volumes.cc, pod_attachment.cc, network_upkeep.cc; the start of the
-// daemon: recovery.cc.
+// stop.cc, updates.cc, exec.cc, queries.cc, verbose.cc, status.cc; what they share:
+// pod_resources.cc, container_resources.cc, image_volumes.cc, pod_attachment.cc, network_upkeep.cc;
+// the start of the daemon: recovery.cc.
 #pragma once
 
 #include <atomic>
@@ -32,6 +32,7 @@
 #include "runtimeservice/paths.h"
 #include "runtimeservice/pod_ranges.h"
 #include "runtimeservice/spec/apparmor.h"
+#include "runtimeservice/spec/cgroup_path.h"
 #include "runtimeservice/spec/node_mounts.h"
 #include "runtimeservice/spec/spec.h"
 #include "runtimeservice/state/creations.h"
@@ -52,6 +53,7 @@ struct ServiceConfig {
   std::string init_path;                           // crisp-init, also the pause program.
   std::string pull_path;                           // crisp-pull, for Status alone.
   std::string monitor_cgroup = "/crisp-monitors";  // Relative to each hierarchy's root.
+  CgroupDriver cgroup_driver = state::CGROUPFS;    // Of new pods.
   std::string version;                             // crisp's own.
   std::string default_handler = "crun";            // A key of `handlers`.
   std::map<std::string, HandlerConfig> handlers;   // By name.
@@ -113,6 +115,10 @@ class RuntimeService {
                                                                const cri::ContainerStatusRequest&);
   absl::StatusOr<cri::ListContainersResponse> ListContainers(const Context&,
                                                              const cri::ListContainersRequest&);
+  absl::StatusOr<cri::UpdateContainerResourcesResponse> UpdateContainerResources(
+      const Context&, const cri::UpdateContainerResourcesRequest&);
+  absl::StatusOr<cri::UpdatePodSandboxResourcesResponse> UpdatePodSandboxResources(
+      const Context&, const cri::UpdatePodSandboxResourcesRequest&);
   absl::StatusOr<cri::ReopenContainerLogResponse> ReopenContainerLog(
       const Context&, const cri::ReopenContainerLogRequest&);
   absl::StatusOr<cri::ExecSyncResponse> ExecSync(const Context&, const cri::ExecSyncRequest&);
@@ -150,6 +156,13 @@ class RuntimeService {
   absl::Status EndPod(const Context& ctx, const std::string& id_or_prefix, PodEnd end);
   absl::Status StopPod(const Context& ctx, const base::PodId& id);
   absl::Status RemovePod(const Context& ctx, const base::PodId& id);
+
+  // --- pod_cgroup.cc
+  // Puts the driver and the path of the pod's cgroup into its record; INVALID_ARGUMENT when
+  // linux.cgroup_parent is none of the driver.
+  absl::Status PlanPodCgroup(Pod* pod) const;
+  // Removes the cgroup of a pod that named no parent; another one is its caller's.
+  absl::Status RemovePodCgroup(const Context& ctx, const Pod& pod) const;
 
   // --- pod_attachment.cc
   // Puts into the record what a DEL needs, so that the record that comes before the ADD has it.
@@ -254,6 +267,11 @@ class RuntimeService {
   // --- sandbox.cc
   absl::Status StartByMonitor(const Context& ctx, const Container& container);
   void SignalSandboxed(const Container& container, int signal);
+  // --- updates.cc
+  // Merges `update` over the limits in force and records them; needs the container's lease. When
+  // it fails, the old limits are in force again as far as the runtime can do that.
+  absl::Status ChangeResources(const Context& ctx, const Container& container,
+                               const cri::LinuxContainerResources& update);
 
   // --- exec.cc
   absl::StatusOr<std::string> WriteExecProcess(const Container& container,

@@ -22,6 +22,7 @@ Runtime RuntimeService::RuntimeOf(const state::ContainerRecord& record) const {
   return Runtime(
       {.path = record.runtime_path(),
        .root = record.runtime_root(),
+       .systemd_cgroup = record.cgroup_driver() == state::SYSTEMD,
        .extra_arguments = {record.runtime_arguments().begin(), record.runtime_arguments().end()}},
       uses_.launcher);
 }
@@ -154,7 +155,8 @@ absl::StatusOr<cri::StatusResponse> RuntimeService::Status(const Context&,
 absl::StatusOr<cri::RuntimeConfigResponse> RuntimeService::RuntimeConfig(
     const Context&, const cri::RuntimeConfigRequest&) {
   cri::RuntimeConfigResponse response;
-  response.mutable_linux()->set_cgroup_driver(cri::CGROUPFS);
+  response.mutable_linux()->set_cgroup_driver(
+      config_.cgroup_driver == state::SYSTEMD ? cri::SYSTEMD : cri::CGROUPFS);
   return response;
 }
 

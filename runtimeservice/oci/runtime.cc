@@ -115,7 +115,8 @@ std::vector<std::string> Runtime::MonitorCommand() const {
 
 absl::StatusOr<base::CommandResult> Runtime::Run(const Context& ctx,
                                                  std::vector<std::string> arguments,
-                                                 std::string* last_error) const {
+                                                 std::string* last_error,
+                                                 std::string_view input) const {
   // The log is a file without a name: nothing is left of it after a crash.
   base::UniqueFd log(memfd_create("runtime-log", MFD_CLOEXEC));
   if (!log.valid()) {
@@ -129,7 +130,7 @@ absl::StatusOr<base::CommandResult> Runtime::Run(const Context& ctx,
   command.directory = "/";
   command.extra_fds = {{3, log.get()}};
   ASSIGN_OR_RETURN(base::CommandResult result,
-                   base::RunCommand(ctx, launcher_.Wrap(std::move(command))));
+                   base::RunCommand(ctx, launcher_.Wrap(std::move(command)), input));
   lseek(log.get(), 0, SEEK_SET);
   *last_error = LastLogError(base::ReadFd(log.get(), "runtime log", kMaxLog).value_or(""));
   return result;
@@ -180,6 +181,17 @@ absl::Status Runtime::Delete(const Context& ctx, const std::string& id) const {
     return absl::OkStatus();
   }
   return absl::UnknownError(StrCat("runtime: ", Words(result, last_error)));
+}
+
+absl::Status Runtime::Update(const Context& ctx, const std::string& id,
+                             const base::OrderedJson& resources) const {
+  std::string last_error;
+  // By path: that every runtime reads, "-" not.
+  ASSIGN_OR_RETURN(base::CommandResult result,
+                   Run(ctx, {"update", "--resources", "/proc/self/fd/0", id}, &last_error,
+                       base::DumpJson(resources)));
+  return result.exit.code == 0 ? absl::OkStatus()
+                               : absl::UnknownError(StrCat("runtime: ", Words(result, last_error)));
 }
 
 absl::StatusOr<RuntimeState> Runtime::State(const Context& ctx, const std::string& id) const {

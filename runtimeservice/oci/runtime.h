@@ -68,6 +68,10 @@ class Runtime {
   absl::Status KillInside(const Context& ctx, const std::string& id, pid_t pid) const;
   // Kills and deletes. OK when the runtime knows no such container.
   absl::Status Delete(const Context& ctx, const std::string& id) const;
+  // Changes the limits of a created or running container: `resources` is what linux.resources of
+  // config.json would be; what it does not name stays.
+  absl::Status Update(const Context& ctx, const std::string& id,
+                      const base::OrderedJson& resources) const;
   // NOT_FOUND when the runtime knows no such container.
   absl::StatusOr<RuntimeState> State(const Context& ctx, const std::string& id) const;
   // The runtime's features (OCI runtime-spec, features.md); null for a runtime without that
@@ -88,7 +92,8 @@ class Runtime {
  private:
   std::vector<std::string> GlobalArguments() const;
   absl::StatusOr<base::CommandResult> Run(const Context& ctx, std::vector<std::string> arguments,
-                                          std::string* last_error) const;
+                                          std::string* last_error,
+                                          std::string_view input = "") const;
 
   const RuntimeConfig config_;
   const base::Launcher& launcher_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "base/status_macros.h"
@@ -13,12 +14,16 @@ namespace {
 
 using base::OrderedJson;
 
+// What the kernel takes (kernel/sched: bandwidth).
+constexpr int64_t kMinPeriod = 1000;
+constexpr int64_t kMaxPeriod = 1'000'000;
+
 absl::Status Invalid(std::string_view field, std::string_view why) {
-  return absl::InvalidArgumentError(base::StrCat("linux.resources.", field, ": ", why));
+  return absl::InvalidArgumentError(base::StrCat(field, ": ", why));
 }
 
 absl::Status Unsupported(std::string_view field, std::string_view why) {
-  return absl::FailedPreconditionError(base::StrCat("linux.resources.", field, ": ", why));
+  return absl::FailedPreconditionError(base::StrCat(field, ": ", why));
 }
 
 absl::StatusOr<OrderedJson> Memory(const cri::LinuxContainerResources& resources,
@@ -62,23 +67,30 @@ absl::Status CheckCpuset(std::string_view field, const std::string& list) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<OrderedJson> Cpu(const cri::LinuxContainerResources& resources) {
+absl::StatusOr<OrderedJson> Cpu(const cri::LinuxContainerResources& resources,
+                                const HostFacts& host) {
   OrderedJson cpu = OrderedJson::object();
   if (resources.cpu_shares() < 0 || resources.cpu_shares() > 262144) {
     return Invalid("cpu_shares", base::StrCat(resources.cpu_shares(), " is not in 2..262144"));
   }
-  if (resources.cpu_quota() < -1) {
-    return Invalid("cpu_quota", base::StrCat(resources.cpu_quota(), " is below -1"));
+  if (resources.cpu_quota() < -1 ||
+      (resources.cpu_quota() > 0 && resources.cpu_quota() < kMinPeriod)) {
+    return Invalid("cpu_quota", base::StrCat(resources.cpu_quota(), " is neither -1 nor ",
+                                             kMinPeriod, " µs or more"));
   }
-  if (resources.cpu_period() < 0) {
-    return Invalid("cpu_period", base::StrCat(resources.cpu_period(), " is negative"));
+  if (resources.cpu_period() != 0 &&
+      (resources.cpu_period() < kMinPeriod || resources.cpu_period() > kMaxPeriod)) {
+    return Invalid("cpu_period", base::StrCat(resources.cpu_period(), " is not in ", kMinPeriod,
+                                              "..", kMaxPeriod, " µs"));
   }
   RETURN_IF_ERROR(CheckCpuset("cpuset_cpus", resources.cpuset_cpus()));
   RETURN_IF_ERROR(CheckCpuset("cpuset_mems", resources.cpuset_mems()));
   if (resources.cpu_shares() != 0) {
     cpu["shares"] = std::max<int64_t>(resources.cpu_shares(), 2);
   }
-  if (resources.cpu_quota() != 0) {
+  // None is what a v1 cgroup begins with, and crun 1.8 cannot write that.
+  if (resources.cpu_quota() != 0 &&
+      (resources.cpu_quota() > 0 || host.cgroup_mode == base::CgroupMode::kV2)) {
     cpu["quota"] = resources.cpu_quota();
   }
   if (resources.cpu_period() != 0) {
@@ -127,10 +139,8 @@ absl::StatusOr<OrderedJson> Unified(const cri::LinuxContainerResources& resource
   return unified;
 }
 
-}  // namespace
-
-absl::StatusOr<OrderedJson> LinuxResources(const cri::LinuxContainerResources& resources,
-                                           const HostFacts& host, int64_t min_memory_bytes) {
+absl::StatusOr<OrderedJson> Limits(const cri::LinuxContainerResources& resources,
+                                   const HostFacts& host, int64_t min_memory_bytes) {
   OrderedJson result = OrderedJson::object();
   const auto put = [&result](const char* name, OrderedJson part) {
     if (!part.empty()) {
@@ -139,7 +149,7 @@ absl::StatusOr<OrderedJson> LinuxResources(const cri::LinuxContainerResources& r
   };
   ASSIGN_OR_RETURN(OrderedJson memory, Memory(resources, host, min_memory_bytes));
   put("memory", std::move(memory));
-  ASSIGN_OR_RETURN(OrderedJson cpu, Cpu(resources));
+  ASSIGN_OR_RETURN(OrderedJson cpu, Cpu(resources, host));
   put("cpu", std::move(cpu));
   ASSIGN_OR_RETURN(OrderedJson hugepages, Hugepages(resources, host));
   put("hugepageLimits", std::move(hugepages));
@@ -148,11 +158,25 @@ absl::StatusOr<OrderedJson> LinuxResources(const cri::LinuxContainerResources& r
   return result;
 }
 
+absl::Status InMessage(std::string_view message, const absl::Status& status) {
+  return absl::Status(status.code(), base::StrCat(message, base::ToStd(status.message())));
+}
+
+}  // namespace
+
+absl::StatusOr<OrderedJson> LinuxResources(const cri::LinuxContainerResources& resources,
+                                           const HostFacts& host, int64_t min_memory_bytes,
+                                           std::string_view message) {
+  absl::StatusOr<OrderedJson> limits = Limits(resources, host, min_memory_bytes);
+  return limits.ok() ? std::move(limits) : InMessage(message, limits.status());
+}
+
 absl::StatusOr<int> OomScoreAdj(const cri::LinuxContainerResources& resources,
-                                const HostFacts& host) {
+                                const HostFacts& host, std::string_view message) {
   const int64_t score = resources.oom_score_adj();
   if (score < -1000 || score > 1000) {
-    return Invalid("oom_score_adj", base::StrCat(score, " is not in -1000..1000"));
+    return InMessage(message,
+                     Invalid("oom_score_adj", base::StrCat(score, " is not in -1000..1000")));
   }
   return std::max(static_cast<int>(score), host.min_oom_score_adj);
 }

@@ -113,5 +113,30 @@ TEST_F(ResourcesTest, OomScoreIsRaisedToWhatTheDaemonMayGive) {
   EXPECT_TRUE(absl::IsInvalidArgument(OomScoreAdj(resources_, host_).status()));
 }
 
+TEST_F(ResourcesTest, NoQuotaIsSaidOnV2Only) {
+  resources_.set_cpu_quota(-1);
+  EXPECT_EQ(*Result(), OrderedJson::parse(R"({"cpu": {"quota": -1}})"));
+  host_.cgroup_mode = base::CgroupMode::kV1;
+  EXPECT_EQ(*Result(), OrderedJson::object());
+}
+
+TEST_F(ResourcesTest, BandwidthTheKernelDoesNotTakeIsRefused) {
+  for (const int64_t quota : {-2, 1, 999}) {
+    resources_.set_cpu_quota(quota);
+    ExpectRefused(absl::StatusCode::kInvalidArgument, "cpu_quota");
+  }
+  resources_.set_cpu_quota(1000);
+  for (const int64_t period : {-1, 999, 1'000'001}) {
+    resources_.set_cpu_period(period);
+    ExpectRefused(absl::StatusCode::kInvalidArgument, "cpu_period");
+  }
+}
+
+TEST_F(ResourcesTest, ErrorsNameTheFieldOfTheRequestTheyCameIn) {
+  resources_.set_cpu_quota(-2);
+  const absl::Status status = LinuxResources(resources_, host_, 0, "linux.").status();
+  EXPECT_THAT(std::string(status.message()), ::testing::StartsWith("linux.cpu_quota: "));
+}
+
 }  // namespace
 }  // namespace runtimeservice

@@ -74,6 +74,10 @@ cri::ContainerState Container::CriState() const {
   return run.started_at() != 0 ? cri::CONTAINER_RUNNING : cri::CONTAINER_CREATED;
 }
 
+const cri::LinuxContainerResources& Container::Resources() const {
+  return run.has_resources() ? run.resources() : record.config().linux().resources();
+}
+
 std::string PodName(const cri::PodSandboxMetadata& metadata) {
   return base::StrCat("k8s_", metadata.name(), "_", metadata.namespace_(), "_", metadata.uid(), "_",
                       metadata.attempt());

@@ -38,6 +38,8 @@ struct Container {
   std::optional<ExitRecord> exit;  // Once it has ended.
 
   cri::ContainerState CriState() const;
+  // The limits as asked for: at the create, or by the updates since.
+  const cri::LinuxContainerResources& Resources() const;
 };
 
 using PodRef = std::shared_ptr<const Pod>;
