@@ -98,7 +98,9 @@ absl::Status MountOverlayClassic(const Overlay& overlay, const std::string& targ
     data += StrCat(",upperdir=", overlay.upper, ",workdir=", overlay.work);
   }
   for (const auto& [key, value] : overlay.options) {
-    data += StrCat(",", key, "=", value);
+    // Quotes keep the commas of a SELinux label in it.
+    const char* quote = value.find(',') == std::string::npos ? "" : "\"";
+    data += StrCat(",", key, "=", quote, value, quote);
   }
   if (data.size() >= 4096) {
     return absl::FailedPreconditionError(
@@ -141,11 +143,15 @@ absl::Status MountOverlay(const Overlay& overlay, const std::string& target) {
   return MakePrivate(target);
 }
 
-absl::Status MountTmpfs(const std::string& target, uint64_t bytes, mode_t mode) {
+absl::Status MountTmpfs(const std::string& target, uint64_t bytes, mode_t mode,
+                        const std::string& selinux_label) {
   ASSIGN_OR_RETURN(const UniqueFd context, OpenFilesystem("tmpfs"));
   RETURN_IF_ERROR(SetOption(context.get(), "source", "tmpfs"));
   RETURN_IF_ERROR(SetOption(context.get(), "size", StrCat(bytes)));
   RETURN_IF_ERROR(SetOption(context.get(), "mode", absl::StrFormat("%o", mode)));
+  if (!selinux_label.empty()) {
+    RETURN_IF_ERROR(SetOption(context.get(), "context", selinux_label));
+  }
   RETURN_IF_ERROR(CreateAndMove(context.get(),
                                 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, target));
   return MakePrivate(target);

@@ -22,7 +22,9 @@ struct Overlay {
 // Each takes an existing target directory and makes a private mount there.
 absl::Status MountOverlay(const Overlay& overlay, const std::string& target);
 // nosuid, nodev, noexec; `bytes` is its size limit, `mode` its root's mode (octal 01777 …).
-absl::Status MountTmpfs(const std::string& target, uint64_t bytes, mode_t mode);
+// `selinux_label`: of everything in it; empty: as the policy has it.
+absl::Status MountTmpfs(const std::string& target, uint64_t bytes, mode_t mode,
+                        const std::string& selinux_label = {});
 
 // Detaches everything mounted at `target`, lazily (a dead server cannot hang us). OK if nothing is.
 absl::Status Unmount(const std::string& target);

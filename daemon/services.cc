@@ -275,6 +275,8 @@ absl::StatusOr<runtimeservice::ServiceConfig> RuntimeOf(const Config& config,
   ASSIGN_OR_RETURN(service.node_mounts, NodeMountsOf(config));
   service.absent_mount_sources_to_reject = config.absent_mount_sources_to_reject;
   service.declared_volumes = DeclaredVolumesOf(config);
+  service.selinux = config.selinux;
+  service.hostnetwork_disable_selinux = config.hostnetwork_disable_selinux;
   for (const auto& [name, handler] : config.runtimes) {
     const runtimeservice::RuntimeConfig runtime{.path = handler.runtime_path,
                                                 .root = handler.runtime_root,

@@ -36,6 +36,12 @@ absl::Status Mount(base::Overlay overlay, const std::string& target) {
   return base::MountOverlay(overlay, target);
 }
 
+void AddLabel(const std::string& selinux_label, base::Overlay* overlay) {
+  if (!selinux_label.empty()) {
+    overlay->options.emplace_back("context", selinux_label);
+  }
+}
+
 }  // namespace
 
 Rootfs::Rootfs(std::string root, std::string run_root)
@@ -100,7 +106,8 @@ base::Overlay Rootfs::LayersOf(const std::string& store,
 absl::StatusOr<std::string> Rootfs::Prepare(const base::Context& ctx,
                                             const base::ContainerId& container,
                                             const std::vector<std::string>& chain_ids,
-                                            const std::optional<base::UserNamespace>& user) {
+                                            const std::optional<base::UserNamespace>& user,
+                                            const std::string& selinux_label) {
   RETURN_IF_ERROR(ctx.Check());
   const std::string directory = DirectoryOf(container);
   const std::string target = TargetOf(container);
@@ -119,6 +126,7 @@ absl::StatusOr<std::string> Rootfs::Prepare(const base::Context& ctx,
   }
   overlay.upper = directory + "/upper";
   overlay.work = directory + "/work";
+  AddLabel(selinux_label, &overlay);
   RETURN_IF_ERROR(base::Annotate(base::MakeDirectories(directory, 0700), what));
   usage_->Begin(container.str());  // While it is empty.
   RETURN_IF_ERROR(base::Annotate(MakeWritable(directory, overlay.lower.front()), what));
@@ -130,7 +138,8 @@ absl::StatusOr<std::string> Rootfs::Prepare(const base::Context& ctx,
 absl::StatusOr<std::string> Rootfs::MountVolume(const base::Context& ctx,
                                                 const base::ContainerId& container, int number,
                                                 const std::vector<std::string>& chain_ids,
-                                                const std::optional<base::UserNamespace>& user) {
+                                                const std::optional<base::UserNamespace>& user,
+                                                const std::string& selinux_label) {
   RETURN_IF_ERROR(ctx.Check());
   const std::string volumes = VolumesOf(container);
   const std::string target = base::StrCat(volumes, "/", number);
@@ -148,6 +157,7 @@ absl::StatusOr<std::string> Rootfs::MountVolume(const base::Context& ctx,
   if (chain_ids.empty()) {
     overlay.lower.push_back(target);
   }
+  AddLabel(selinux_label, &overlay);
   overlay.attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
   RETURN_IF_ERROR(base::Annotate(base::MakeDirectories(volumes, 0711), what));
   RETURN_IF_ERROR(base::Annotate(base::MakeDirectories(target, 0700), what));

@@ -36,10 +36,11 @@ class Rootfs {
   // `user` the layers' files have the ids that this user namespace gives them, those of the
   // writable directory are the namespace's on disk too: nothing of root's is written there.
   // FAILED_PRECONDITION when the file system of `root` cannot be id-mapped.
-  absl::StatusOr<std::string> Prepare(
-      const base::Context& ctx, const base::ContainerId& container,
-      const std::vector<std::string>& chain_ids,
-      const std::optional<base::UserNamespace>& user = std::nullopt);
+  // `selinux_label`: of all its files; empty: as they are. MountVolume's, too.
+  absl::StatusOr<std::string> Prepare(const base::Context& ctx, const base::ContainerId& container,
+                                      const std::vector<std::string>& chain_ids,
+                                      const std::optional<base::UserNamespace>& user = std::nullopt,
+                                      const std::string& selinux_label = {});
 
   // Mounts the files of an image for `container`, read-only, nosuid and nodev, and returns where.
   // `number` tells its volumes apart. What an interrupted call left is replaced. The layers must be
@@ -47,7 +48,8 @@ class Rootfs {
   absl::StatusOr<std::string> MountVolume(
       const base::Context& ctx, const base::ContainerId& container, int number,
       const std::vector<std::string>& chain_ids,
-      const std::optional<base::UserNamespace>& user = std::nullopt);
+      const std::optional<base::UserNamespace>& user = std::nullopt,
+      const std::string& selinux_label = {});
 
   // Makes the folder `path` ("/data") in the mounted root file system of `container`, which does
   // not run yet, where it is missing (declared_volumes.h).

@@ -109,7 +109,7 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
     ASSIGN_OR_RETURN(plan->rootfs,
                      uses_.rootfs.Prepare(ctx, plan->container.id,
                                           {record.chain_ids().begin(), record.chain_ids().end()},
-                                          user_namespace));
+                                          user_namespace, plan->selinux.mount));
   }
   std::string sysfs;
   if (user_namespace.has_value()) {
@@ -156,6 +156,7 @@ absl::Status RuntimeService::WriteBundle(const Context& ctx, const Pod& pod, New
                         .devices = plan->devices.nodes,
                         .apparmor_profile = plan->apparmor_profile,
                         .extra_mounts = plan->extra_mounts,
+                        .selinux = plan->selinux,
                         .annotations = std::move(annotations),
                         .sysfs = std::move(sysfs)};
   ASSIGN_OR_RETURN(base::OrderedJson spec, BuildSpec(input));

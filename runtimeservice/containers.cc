@@ -42,6 +42,7 @@ absl::StatusOr<std::string> RuntimeService::CreateInPod(const Context& ctx, cons
   }
   // Without the lease: a path that hangs must not keep the pod from being stopped.
   ASSIGN_OR_RETURN(HostParts host, LookAtHost(ctx, *pod, config));
+  RETURN_IF_ERROR(RelabelVolumes(ctx, *pod, config, host.mounts));
   ASSIGN_OR_RETURN(const Leases::Lease lease,
                    leases_.Acquire(ctx, pod->id.str(), Leases::Mode::kShared));
   ASSIGN_OR_RETURN(const std::string meanwhile, AlreadyCreated(pod->id, config));
@@ -100,7 +101,7 @@ absl::StatusOr<RuntimeService::NewContainer> RuntimeService::PlanContainer(
   RETURN_IF_ERROR(CheckContainerUserNamespace(pod.record.config(), config));
   RETURN_IF_ERROR(NamespacesFor(pod, config).status());
   ASSIGN_OR_RETURN(plan.devices, devices_.Plan(pod.record.config(), config, handler->traits));
-  RETURN_IF_ERROR(PlanSecurity(&plan));
+  RETURN_IF_ERROR(PlanSecurity(pod, &plan));
   ASSIGN_OR_RETURN(imageservice::ContainerImage image,
                    uses_.images.Acquire(config.image().image(), plan.container.id.str()));
   base::Undo undo;
@@ -126,16 +127,6 @@ absl::StatusOr<RuntimeService::NewContainer> RuntimeService::PlanContainer(
   }
   undo.Commit();
   return plan;
-}
-
-absl::Status RuntimeService::PlanSecurity(NewContainer* plan) {
-  const cri::ContainerConfig& config = plan->container.record.config();
-  const cri::LinuxContainerSecurityContext& security = config.linux().security_context();
-  ASSIGN_OR_RETURN(plan->capabilities,
-                   ContainerCapabilities(security, config_.defaults.capabilities, host_));
-  ASSIGN_OR_RETURN(plan->seccomp, seccomp_.Get(security, plan->capabilities));
-  ASSIGN_OR_RETURN(plan->apparmor_profile, apparmor_.Get(security));
-  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> RuntimeService::MakeContainer(const Context& ctx, const Pod& pod,

@@ -99,7 +99,7 @@ absl::Status RuntimeService::MountImageVolumes(const Context& ctx, const Pod& po
     const cri::Mount& mount = plan->container.record.config().mounts(number);
     const absl::StatusOr<std::string> root = uses_.rootfs.MountVolume(
         ctx, plan->container.id, number, {volume.chain_ids().begin(), volume.chain_ids().end()},
-        UserNamespaceOf(pod));
+        UserNamespaceOf(pod), plan->selinux.mount);
     RETURN_IF_ERROR(VolumeError(number, "image", root.status()));
     absl::StatusOr<std::string> path = ResolveSubPath(*root, mount.image_sub_path());
     RETURN_IF_ERROR(VolumeError(number, "image_sub_path", path.status()));

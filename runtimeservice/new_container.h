@@ -32,11 +32,12 @@ struct RuntimeService::NewContainer {
   Capabilities capabilities;
   std::shared_ptr<const SeccompFilter> seccomp;
   std::string apparmor_profile;
+  SelinuxLabels selinux;
   std::vector<MountSource> mounts;
   PlannedDevices devices;
   std::vector<ExtraMount> extra_mounts;
   bool user_namespace = false;  // The pod has one of its own.
-  bool mounts_staged = false;  // There may be something for ReleaseStaged.
+  bool mounts_staged = false;   // There may be something for ReleaseStaged.
   std::string rootfs;
   std::optional<NewMonitor> monitor;  // From the launch to the acknowledgement.
 };

@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "runtimeservice/new_container.h"
 #include "runtimeservice/runtime_service.h"
+#include "runtimeservice/spec/relabel.h"
 #include "runtimeservice/spec/security_profile.h"
 #include "runtimeservice/spec/sysctls.h"
 #include "runtimeservice/user_namespaces.h"
@@ -63,7 +64,8 @@ absl::Status RuntimeService::MakePodFiles(const Pod& pod) {
   RETURN_IF_ERROR(base::MakeDirectories(paths_.Pod(pod.id), 0711));
   if (Namespaces(pod).ipc() != cri::NODE) {
     RETURN_IF_ERROR(base::MakeDirectories(paths_.Shm(pod.id), 01777));
-    RETURN_IF_ERROR(base::MountTmpfs(paths_.Shm(pod.id), kShmBytes, 01777));
+    RETURN_IF_ERROR(
+        base::MountTmpfs(paths_.Shm(pod.id), kShmBytes, 01777, pod.record.selinux_mount_label()));
   }
   const std::vector<std::string> ips(pod.record.ips().begin(), pod.record.ips().end());
   ASSIGN_OR_RETURN(const std::string hostname,
@@ -75,6 +77,11 @@ absl::Status RuntimeService::MakePodFiles(const Pod& pod) {
       if (path != files.shm || Namespaces(pod).ipc() != cri::NODE) {
         RETURN_IF_ERROR(GiveToRoot(path, user->map));
       }
+    }
+  }
+  if (const std::string& label = pod.record.selinux_mount_label(); !label.empty()) {
+    for (const std::string* file : {&files.resolv_conf, &files.hostname, &files.hosts}) {
+      RETURN_IF_ERROR(SetFileLabel(*file, label));
     }
   }
   return absl::OkStatus();
@@ -115,7 +122,7 @@ absl::StatusOr<RuntimeService::NewContainer> RuntimeService::PlanInfra(const Pod
   security->set_readonly_rootfs(true);
   security->set_no_new_privs(true);
   ASSIGN_OR_RETURN(plan.mounts, ResolveMountSources(*config));
-  RETURN_IF_ERROR(PlanSecurity(&plan));
+  RETURN_IF_ERROR(PlanSecurity(pod, &plan));
   return plan;
 }
 
@@ -186,6 +193,7 @@ absl::Status RuntimeService::DiscardPod(const Context& ctx, Pod pod) {
   RETURN_IF_ERROR(ReleasePod(ctx, &pod));
   RETURN_IF_ERROR(RemovePodCgroup(ctx, pod));
   if (!pod.record.network_attached()) {
+    selinux_.Release(pod.id.str());
     return registry_->DeletePod(pod.id);
   }
   pod.record.set_only_detach_owed(true);

@@ -64,8 +64,10 @@ absl::StatusOr<std::string> RuntimeService::CreatePod(const Context& ctx,
   // Against a late detach of it, when this is undone.
   ASSIGN_OR_RETURN(const Leases::Lease lease,
                    leases_.Acquire(ctx, pod.id.str(), Leases::Mode::kExclusive));
-  RETURN_IF_ERROR(registry_->PutPod(pod));
   base::Undo undo;
+  undo.Add([this, id = pod.id.str()] { selinux_.Release(id); });
+  RETURN_IF_ERROR(LabelPod(&pod));
+  RETURN_IF_ERROR(registry_->PutPod(pod));
   undo.Add([&] {
     const absl::Status undone = DiscardPod(Context::Detached(kReleaseTime), pod);
     if (!undone.ok()) {

@@ -95,6 +95,8 @@ RuntimeService::RuntimeService(ServiceConfig config, ServiceDependencies depende
       seccomp_(host_),
       devices_(config_.devices),
       apparmor_({.enabled = host_.apparmor}, config_.apparmor_profile, uses_.launcher),
+      selinux_(GatherSelinuxHost(config_.selinux), config_.hostnetwork_disable_selinux),
+      relabel_("relabel", 4, 64),
       registry_(std::move(registry)),
       loop_(std::move(loop)),
       exits_(

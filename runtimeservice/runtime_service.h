@@ -61,6 +61,8 @@ struct ServiceConfig {
   DeviceConfig devices;                            //
   std::string seccomp_profile;                     // A file; empty: the built-in profile.
   std::string apparmor_profile{kAppArmorDefault};  // Of RuntimeDefault.
+  bool selinux = true;                             // Where the kernel has it.
+  bool hostnetwork_disable_selinux = true;         // No process label on the host's network.
   NodeMounts node_mounts;                          // Of every container.
   std::vector<std::string> absent_mount_sources_to_reject;
   DeclaredVolumes declared_volumes = DeclaredVolumes::kMkdir;
@@ -134,8 +136,6 @@ class RuntimeService {
   // --- status.cc
   // OK when every program that a pod needs can be executed.
   absl::Status ProgramsReady() const;
-  // What RuntimeDefault stands for. Fails for a seccomp_profile that cannot be used.
-  absl::Status PrepareSecurity();
   // OK when the programs of all handlers can be executed.
   absl::Status HandlersReady() const;
   // Handlers::Find, the default one for an empty name.
@@ -146,6 +146,17 @@ class RuntimeService {
                                          const Handler& handler) const;
   // The handler a container was made with, also after its configuration changed.
   Runtime RuntimeOf(const state::ContainerRecord& record) const;
+
+  // --- security.cc
+  // What RuntimeDefault stands for. Fails for a seccomp_profile that cannot be used.
+  absl::Status PrepareSecurity();
+  // Gives the pod its SELinux labels, in its record.
+  absl::Status LabelPod(Pod* pod);
+  // Relabels those of the container's volumes, `sources`, that ask for it. Before any lease: it may
+  // take minutes.
+  absl::Status RelabelVolumes(const Context& ctx, const Pod& pod,
+                              const cri::ContainerConfig& config,
+                              const std::vector<MountSource>& sources);
 
   // --- pods.cc
   absl::StatusOr<std::string> CreatePod(const Context& ctx,
@@ -208,7 +219,7 @@ class RuntimeService {
                                           const cri::ContainerConfig& config);
   absl::StatusOr<NewContainer> PlanContainer(const Context& ctx, const Pod& pod,
                                              const cri::ContainerConfig& config, HostParts host);
-  absl::Status PlanSecurity(NewContainer* plan);
+  absl::Status PlanSecurity(const Pod& pod, NewContainer* plan);
   // --- container_host.cc
   // Looks at every path of the host that the request or the configuration names, with a limit of
   // its own (host_paths.h). To be called without a lease.
@@ -314,6 +325,8 @@ class RuntimeService {
   SeccompFilters seccomp_;
   ContainerDevices devices_;
   AppArmorProfiles apparmor_;
+  Selinux selinux_;
+  base::Lane relabel_;
   HostPaths host_paths_;
   Leases leases_;
   Creations creations_;

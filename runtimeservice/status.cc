@@ -40,18 +40,6 @@ absl::Status RuntimeService::HandlersReady() const {
                          : absl::FailedPreconditionError(absl::StrJoin(missing, "; "));
 }
 
-absl::Status RuntimeService::PrepareSecurity() {
-  if (!config_.seccomp_profile.empty()) {
-    RETURN_IF_ERROR(
-        base::Annotate(seccomp_.SetDefault(config_.seccomp_profile), "seccomp_profile"));
-  }
-  const absl::Status loaded = apparmor_.LoadDefault(Context());
-  if (!loaded.ok()) {
-    base::LogWarning("AppArmor: ", base::ToStd(loaded.message()));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status RuntimeService::CheckUserNamespaceSupport(const cri::PodSandboxConfig& config,
                                                        const Handler& handler) const {
   if (!PodIdMap(config).has_value()) {

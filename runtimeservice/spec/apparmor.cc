@@ -42,7 +42,7 @@ constexpr std::string_view kRules = R"(  network,
   deny /sys/f[^s]*/** wkl,
   deny /sys/fs/[^c]*/** wkl,
   deny /sys/fs/c[^g]*/** wkl,
-  deny /sys/{firmware,kernel/security,devices/virtual/powercap}/** rwklx,
+  deny /sys/{firmware,kernel/security,devices/virtual/powercap}/{,**} rwklx,
 }
 )";
 

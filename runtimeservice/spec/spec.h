@@ -19,6 +19,7 @@
 #include "runtimeservice/spec/host_sources.h"
 #include "runtimeservice/spec/pod_files.h"
 #include "runtimeservice/spec/seccomp.h"
+#include "runtimeservice/spec/selinux.h"
 #include "runtimeservice/spec/user.h"
 
 namespace runtimeservice {
@@ -87,6 +88,7 @@ struct SpecInput {
   std::vector<DeviceNode> devices = {};  // From ContainerDevices::Plan.
   std::string apparmor_profile = {};     // From AppArmorProfiles::Get.
   std::vector<ExtraMount> extra_mounts = {};
+  SelinuxLabels selinux = {};                           // From Selinux::ForContainer.
   std::map<std::string, std::string> annotations = {};  // The daemon's own; they win.
   std::string sysfs = {};  // Bound on /sys where the container's user namespace may not mount one.
 };

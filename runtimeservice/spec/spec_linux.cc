@@ -204,6 +204,9 @@ absl::StatusOr<OrderedJson> LinuxPart(const SpecInput& input) {
   if (!sysctls.empty()) {
     part["sysctl"] = std::move(sysctls);
   }
+  if (!input.selinux.mount.empty()) {
+    part["mountLabel"] = input.selinux.mount;
+  }
   RETURN_IF_ERROR(AddConfinement(input, &part));
   return part;
 }

@@ -153,6 +153,9 @@ absl::StatusOr<OrderedJson> ProcessPart(const SpecInput& input) {
   if (!input.apparmor_profile.empty()) {
     process["apparmorProfile"] = input.apparmor_profile;
   }
+  if (!input.selinux.process.empty()) {
+    process["selinuxLabel"] = input.selinux.process;
+  }
   ASSIGN_OR_RETURN(process["oomScoreAdj"],
                    OomScoreAdj(input.container.linux().resources(), input.host));
   return process;

@@ -142,6 +142,14 @@ TEST_F(SpecProcessTest, NoNewPrivilegesIsPassedOn) {
   EXPECT_EQ(At(Spec(), "/process/noNewPrivileges"), true);
 }
 
+TEST_F(SpecProcessTest, SelinuxLabelsArePassedOn) {
+  EXPECT_EQ(At(Spec(), "/process/selinuxLabel"), nullptr);
+  EXPECT_EQ(At(Spec(), "/linux/mountLabel"), nullptr);
+  selinux = {"u:r:t:s0", "u:object_r:f:s0"};
+  EXPECT_EQ(At(Spec(), "/process/selinuxLabel"), "u:r:t:s0");
+  EXPECT_EQ(At(Spec(), "/linux/mountLabel"), "u:object_r:f:s0");
+}
+
 TEST_F(SpecProcessTest, AppArmorProfileIsPassedOn) {
   EXPECT_EQ(At(Spec(), "/process/apparmorProfile"), nullptr);
   apparmor_profile = "mine";

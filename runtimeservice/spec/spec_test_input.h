@@ -58,6 +58,7 @@ struct TestInput {
                       .mounts = mounts,
                       .devices = devices,
                       .apparmor_profile = apparmor_profile,
+                      .selinux = selinux,
                       .annotations = annotations,
                       .sysfs = sysfs});
   }
@@ -83,6 +84,7 @@ struct TestInput {
   std::vector<MountSource> mounts;
   std::vector<DeviceNode> devices;
   std::string apparmor_profile;
+  SelinuxLabels selinux;
   std::map<std::string, std::string> annotations;
   std::string sysfs;
 };

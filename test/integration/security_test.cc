@@ -125,6 +125,8 @@ TEST_P(SecurityLifeTest, PathsAreHiddenAndReadOnlyAsSent) {
   ASSERT_OK(Pull(kBusybox));
   ASSERT_OK_AND_ASSIGN(const std::string pod, RunPod("pod"));
   ASSERT_OK_AND_ASSIGN(const std::string hidden, Run(pod, "hidden", [](Security* s) {
+                         // AppArmor would deny it before the mount does.
+                         s->mutable_apparmor()->set_profile_type(Profile::Unconfined);
                          for (const char* path : {"/etc/passwd", "/proc/acpi", "/no/such"}) {
                            s->add_masked_paths(path);
                          }
@@ -139,6 +141,7 @@ TEST_P(SecurityLifeTest, PathsAreHiddenAndReadOnlyAsSent) {
               HasSubstr("Read-only file system"));
   // An unmasked proc: the lists are empty. The network namespace is the pod's own.
   ASSERT_OK_AND_ASSIGN(const std::string open, Run(pod, "open", [](Security* s) {
+                         s->mutable_apparmor()->set_profile_type(Profile::Unconfined);
                          s->mutable_capabilities()->add_add_capabilities("NET_ADMIN");
                        }));
   EXPECT_EQ(Output(open, "echo 1 >/proc/sys/net/ipv4/ip_forward && touch /tmp/x && echo done"),
@@ -233,6 +236,10 @@ TEST_F(SecurityTest, WhatCannotBeHadIsRefusedByItsField) {
   refused("capabilities.add_ambient_capabilities[0]",
           [](Security* s) { s->mutable_capabilities()->add_add_ambient_capabilities("CAP_X"); });
   refused("privileged", [](Security* s) { s->set_privileged(true); });
+  refused("selinux_options.level",
+          [](Security* s) { s->mutable_selinux_options()->set_level("nonsense"); });
+  refused("selinux_options.type",
+          [](Security* s) { s->mutable_selinux_options()->set_type("a:b"); });
   refused("masked_paths[0]", [](Security* s) { s->add_masked_paths("relative"); });
   refused("readonly_paths[0]", [](Security* s) { s->add_readonly_paths(""); });
   refused("apparmor.localhost_ref",
@@ -262,6 +269,8 @@ TEST_F(SecurityTest, PodsAreRefusedBeforeAnythingIsMade) {
   using Pod = cri::LinuxSandboxSecurityContext;
   refused("run_as_group", false, [](Pod* s) { s->mutable_run_as_group()->set_value(1); });
   refused("run_as_user", false, [](Pod* s) { s->mutable_run_as_user()->set_value(-2); });
+  refused("selinux_options.level", false,
+          [](Pod* s) { s->mutable_selinux_options()->set_level("s0:"); });
   refused("seccomp.localhost_ref", true, [](Pod* s) {
     s->mutable_seccomp()->set_profile_type(Profile::Localhost);
     s->mutable_seccomp()->set_localhost_ref("/no/such/profile.json");
