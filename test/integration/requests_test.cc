@@ -265,8 +265,6 @@ absl::Status ReadAll(std::unique_ptr<grpc::ClientReader<Response>> (RuntimeStub:
 TEST_F(RequestsTest, VerbsThatAreNotOfferedSaySo) {
   const auto later = StatusCode::kUnimplemented;
   ExpectCodes({
-      Expect(later, "UpdateContainerResources", &RuntimeStub::UpdateContainerResources,
-             cri::UpdateContainerResourcesRequest()),
       Expect(later, "Exec", &RuntimeStub::Exec, cri::ExecRequest()),
       Expect(later, "Attach", &RuntimeStub::Attach, cri::AttachRequest()),
       Expect(later, "PortForward", &RuntimeStub::PortForward, cri::PortForwardRequest()),
@@ -283,8 +281,6 @@ TEST_F(RequestsTest, VerbsThatAreNotOfferedSaySo) {
              cri::ListMetricDescriptorsRequest()),
       Expect(later, "ListPodSandboxMetrics", &RuntimeStub::ListPodSandboxMetrics,
              cri::ListPodSandboxMetricsRequest()),
-      Expect(later, "UpdatePodSandboxResources", &RuntimeStub::UpdatePodSandboxResources,
-             cri::UpdatePodSandboxResourcesRequest()),
       {"StreamPodSandboxes", later,
        [](const CriClient& c) { return ReadAll(&RuntimeStub::StreamPodSandboxes, c); }},
       {"StreamContainers", later,
