@@ -39,6 +39,7 @@ class Floor:
         self.spec = json.loads((self.bundle / "config.json").read_text())
         conflist = next(pathlib.Path(environment["CNI"], "conf").glob("*.conflist"))
         self.network = json.loads(conflist.read_text())
+        self.started = []
         self.stages = {"plugin ADD": [], "crun create": [], "crun start": [], "up": []}
 
     def plugin(self, command, name, netns):
@@ -71,27 +72,32 @@ class Floor:
         (bundle / "config.json").write_text(json.dumps(spec))
         return bundle
 
-    def once(self, number, with_network):
+    def start(self, number, with_network):
         name, netns, address = f"floor{number}", "", f"{self.environment['NAME']}-floor{number}"
         if with_network:
             run("ip", "netns", "add", address)
             netns = f"/run/netns/{address}"
         bundle = self.write_bundle(name, netns)
-        try:
-            stages = [self.plugin("ADD", address, netns) if with_network else 0.0,
-                      self.crun("create", "--bundle", bundle, name), self.crun("start", name)]
-            for stage, milliseconds in zip(self.stages, [*stages, sum(stages)]):
-                self.stages[stage].append(milliseconds)
-        finally:
-            subprocess.run(["crun", "--root", self.directory / "state", "delete", "--force", name],
-                           capture_output=True, check=False)
-            if with_network:
-                self.plugin("DEL", address, netns)
-                run("ip", "netns", "delete", address)
-            run("umount", str(bundle / "rootfs"))
+        self.started.append((name, netns, address, bundle))
+        stages = [self.plugin("ADD", address, netns) if with_network else 0.0,
+                  self.crun("create", "--bundle", bundle, name), self.crun("start", name)]
+        for stage, milliseconds in zip(self.stages, [*stages, sum(stages)]):
+            self.stages[stage].append(milliseconds)
+
+    def end(self, name, netns, address, bundle):
+        subprocess.run(["crun", "--root", self.directory / "state", "delete", "--force", name],
+                       capture_output=True, check=False)
+        if netns:
+            self.plugin("DEL", address, netns)
+            run("ip", "netns", "delete", address)
+        run("umount", str(bundle / "rootfs"))
 
     def measure(self, count, with_network):
         """{stage: median milliseconds}."""
-        for number in range(count):
-            self.once(number, with_network)
+        try:
+            for number in range(count):
+                self.start(number, with_network)
+        finally:
+            for pod in self.started:
+                self.end(*pod)
         return {stage: statistics.median(values) for stage, values in self.stages.items()}

@@ -18,7 +18,7 @@ namespace {
 
 constexpr int kPods = 20;
 constexpr int64_t kIdleKib = 9 * 1024;
-constexpr int64_t kBusyKib = 11 * 1024;
+constexpr int64_t kBusyKib = 12 * 1024;
 constexpr int64_t kMonitorKib = 20;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
