@@ -166,19 +166,25 @@ absl::StatusOr<std::string> RuntimeService::MakeContainer(const Context& ctx, co
   return container.id.str();
 }
 
+absl::StatusOr<RuntimeService::LeasedContainer> RuntimeService::LeaseContainer(
+    const Context& ctx, const Container& found) {
+  ASSIGN_OR_RETURN(Leases::Lease pod, leases_.Acquire(ctx, found.pod.str(), Leases::Mode::kShared));
+  ASSIGN_OR_RETURN(Leases::Lease own,
+                   leases_.Acquire(ctx, found.id.str(), Leases::Mode::kExclusive));
+  ContainerRef container = registry_->FindContainer(found.id);
+  if (!container) {
+    return absl::NotFoundError(base::StrCat("no container ", found.id.str()));
+  }
+  return LeasedContainer{std::move(pod), std::move(own), std::move(container)};
+}
+
 absl::StatusOr<cri::StartContainerResponse> RuntimeService::StartContainer(
     const Context& ctx, const cri::StartContainerRequest& request) {
   ASSIGN_OR_RETURN(const ContainerRef found, registry_->ResolveContainer(request.container_id()));
   const base::LogField field("container", found->id.str());
   const base::LogField pod_field("pod", found->pod.str());
-  ASSIGN_OR_RETURN(const Leases::Lease pod_lease,
-                   leases_.Acquire(ctx, found->pod.str(), Leases::Mode::kShared));
-  ASSIGN_OR_RETURN(const Leases::Lease lease,
-                   leases_.Acquire(ctx, found->id.str(), Leases::Mode::kExclusive));
-  const ContainerRef container = registry_->FindContainer(found->id);
-  if (!container) {
-    return absl::NotFoundError(base::StrCat("no container ", found->id.str()));
-  }
+  ASSIGN_OR_RETURN(const LeasedContainer leased, LeaseContainer(ctx, *found));
+  const ContainerRef& container = leased.container;
   if (container->CriState() != cri::CONTAINER_CREATED ||
       container->record.state() != state::ContainerRecord::CREATED) {
     return absl::FailedPreconditionError(

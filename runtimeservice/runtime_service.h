@@ -200,7 +200,15 @@ class RuntimeService {
   absl::Status PinPodNamespaces(Pod* pod);
   absl::Status MakePodFiles(const Pod& pod);
   struct NewContainer;  // What CreateContainer gathers before anything is made.
-  struct HostParts;     // And what the host tells of it.
+  // A container as it is while nobody else changes it.
+  struct LeasedContainer {
+    Leases::Lease pod;  // Shared.
+    Leases::Lease own;  // Exclusive.
+    ContainerRef container;
+  };
+  // Waits for both leases within the context. NOT_FOUND when the container has gone meanwhile.
+  absl::StatusOr<LeasedContainer> LeaseContainer(const Context& ctx, const Container& found);
+  struct HostParts;  // And what the host tells of it.
   // The holder of a shared PID namespace; refuses what of the pod's security context cannot be had.
   absl::StatusOr<NewContainer> PlanInfra(const Pod& pod);
   absl::Status StartInfra(const Context& ctx, Pod* pod);

@@ -136,14 +136,8 @@ absl::StatusOr<cri::UpdateContainerResourcesResponse> RuntimeService::UpdateCont
   ASSIGN_OR_RETURN(const ContainerRef found, registry_->ResolveContainer(request.container_id()));
   const base::LogField field("container", found->id.str());
   const base::LogField pod_field("pod", found->pod.str());
-  ASSIGN_OR_RETURN(const Leases::Lease pod_lease,
-                   leases_.Acquire(ctx, found->pod.str(), Leases::Mode::kShared));
-  ASSIGN_OR_RETURN(const Leases::Lease lease,
-                   leases_.Acquire(ctx, found->id.str(), Leases::Mode::kExclusive));
-  const ContainerRef container = registry_->FindContainer(found->id);
-  if (!container) {
-    return absl::NotFoundError(base::StrCat("no container ", found->id.str()));
-  }
+  ASSIGN_OR_RETURN(const LeasedContainer leased, LeaseContainer(ctx, *found));
+  const ContainerRef& container = leased.container;
   const std::string what = base::StrCat("update container ", found->id.str());
   if (container->record.state() != state::ContainerRecord::CREATED ||
       container->CriState() == cri::CONTAINER_EXITED) {
