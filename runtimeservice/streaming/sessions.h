@@ -1,0 +1,36 @@
+// What lies between the door (HTTP, TLS, tokens) and the sessions (exec, attach, port-forward).
+#pragma once
+
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "proto/stream.pb.h"
+#include "runtimeservice/streaming/async.h"
+#include "runtimeservice/streaming/command_client.h"
+#include "runtimeservice/streaming/forward_client.h"
+
+namespace streaming {
+
+namespace stream = crisp::stream;
+
+// Who knows what a URL stands for.
+class SessionSource {
+ public:
+  virtual ~SessionSource() = default;
+  // The session of `kind` ("exec", "attach" or "portforward") and `token`, which is good once.
+  // NOT_FOUND for a token that is unknown, used, expired or of another kind.
+  virtual absl::StatusOr<stream::Session> Redeem(std::string_view kind, std::string_view token) = 0;
+};
+
+// Who runs them. Each returns when its session is over and nothing of it is left but what is meant
+// to go on (a command whose client has left).
+class SessionRunner {
+ public:
+  virtual ~SessionRunner() = default;
+  virtual Task<> RunExec(const stream::ExecSession& session, CommandClient& client) = 0;
+  virtual Task<> RunAttach(const stream::AttachSession& session, CommandClient& client) = 0;
+  virtual Task<> RunPortForward(const stream::PortForwardSession& session,
+                                ForwardClient& client) = 0;
+};
+
+}  // namespace streaming
