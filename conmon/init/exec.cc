@@ -66,6 +66,9 @@ int Exec(int argc, char** argv) {
     Complain(kInit, argv[3], ": ", strerror(errno));
     _exit(errno == ENOENT ? 127 : 126);
   }
+  // The command's alone from now on: who closes an end of it is seen at the other.
+  close(STDIN_FILENO);
+  close(STDOUT_FILENO);
   const int code = WaitFor(runtime);
   return code == 0 ? WaitForProcess(argv[1]) : code;
 }

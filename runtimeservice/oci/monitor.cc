@@ -16,6 +16,7 @@
 #include "absl/strings/str_split.h"
 #include "base/cgroup.h"
 #include "base/files.h"
+#include "base/json_log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "base/subprocess.h"
@@ -141,7 +142,7 @@ absl::StatusOr<Packet> Expect(const Context& ctx, int fd, MessageType type,
   }
   const absl::StatusOr<std::string> log =
       base::ReadFile(StrCat(state_dir, "/", conmon::kRuntimeLogFile), kMaxSmallFile);
-  const std::string last = log.ok() ? LastLogError(*log) : "";
+  const std::string last = log.ok() ? base::LastLogError(*log) : "";
   while (!words.empty() && words.back() == '\n') {
     words.pop_back();
   }
@@ -326,7 +327,7 @@ absl::Status MonitorConnection::Start(const Context& ctx) {
   if (started.ok() || absl::IsDeadlineExceeded(started) || absl::IsCancelled(started)) {
     return started;
   }
-  const std::string last = LastLogError(
+  const std::string last = base::LastLogError(
       base::ReadFile(StrCat(state_dir_, "/", conmon::kRuntimeLogFile), kMaxSmallFile).value_or(""));
   return last.empty() ? started : absl::UnknownError(StrCat("runtime: ", last));
 }

@@ -12,6 +12,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "base/files.h"
+#include "base/json_log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "base/unique_fd.h"
@@ -44,27 +45,6 @@ std::string Words(const base::CommandResult& result, const std::string& last_err
 }
 
 }  // namespace
-
-std::string LastLogError(std::string_view log) {
-  std::string last;
-  for (const std::string& line :
-       std::vector<std::string>(absl::StrSplit(base::ToAbsl(log), '\n', absl::SkipEmpty()))) {
-    // Some runtimes do not end their lines: of several in one the last counts.
-    absl::StatusOr<base::Json> entry = base::ParseJson(line);
-    if (const size_t joint = line.rfind("}{"); !entry.ok() && joint != std::string::npos) {
-      entry = base::ParseJson(line.substr(joint + 1));
-    }
-    if (!entry.ok()) {
-      continue;
-    }
-    const std::string level = base::JsonString(*entry, "level").value_or("");
-    const std::string message = base::JsonString(*entry, "msg").value_or("");
-    if ((level == "error" || level == "fatal" || level == "panic") && !message.empty()) {
-      last = Trimmed(message);
-    }
-  }
-  return last;
-}
 
 std::string SpecVersion(const base::Json& features) {
   // What runtimes without `features` take; and the version of the fields that are ever written.
@@ -132,7 +112,7 @@ absl::StatusOr<base::CommandResult> Runtime::Run(const Context& ctx,
   ASSIGN_OR_RETURN(base::CommandResult result,
                    base::RunCommand(ctx, launcher_.Wrap(std::move(command)), input));
   lseek(log.get(), 0, SEEK_SET);
-  *last_error = LastLogError(base::ReadFd(log.get(), "runtime log", kMaxLog).value_or(""));
+  *last_error = base::LastLogError(base::ReadFd(log.get(), "runtime log", kMaxLog).value_or(""));
   return result;
 }
 
@@ -263,7 +243,7 @@ base::Command Runtime::ExecCommand(const std::string& id, const ExecSpec& spec) 
 }
 
 std::string Runtime::ExecError(const std::string& log_file) {
-  return LastLogError(base::ReadFile(log_file, kMaxLog).value_or(""));
+  return base::LastLogError(base::ReadFile(log_file, kMaxLog).value_or(""));
 }
 
 bool KnowsRecursiveReadOnly(std::string_view version) {

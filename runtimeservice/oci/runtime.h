@@ -107,10 +107,6 @@ bool KnowsRecursiveReadOnly(std::string_view version);
 // newest that crisp writes, or the newest that the runtime takes if that is older.
 std::string SpecVersion(const base::Json& features);
 
-// The message of the last line of a runtime's JSON log that has level error, fatal or panic; empty
-// if there is none. Lines that are not JSON are skipped.
-std::string LastLogError(std::string_view log);
-
 // What every runtime gets as environment.
 std::vector<std::string> RuntimeEnvironment();
 

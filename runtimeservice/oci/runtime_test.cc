@@ -139,18 +139,6 @@ TEST(KnowsRecursiveReadOnlyTest, IsSaidOfCrunFrom1_4) {
   EXPECT_FALSE(KnowsRecursiveReadOnly(""));
 }
 
-TEST(LastLogErrorTest, IsTheLastLineOfLevelError) {
-  EXPECT_EQ(LastLogError(R"({"level":"error","msg":"first","time":"t"}
-not json
-{"level":"error","msg":"second","time":"t"}
-{"level":"warning","msg":"third","time":"t"}
-)"),
-            "second");
-  EXPECT_EQ(LastLogError(R"({"level":"fatal","msg":"cut off at the e)"), "");
-  EXPECT_EQ(LastLogError("{\"msg\":5,\"level\":\"error\"}\n[]\n"), "");
-  EXPECT_EQ(LastLogError(""), "");
-}
-
 TEST(SpecVersionTest, ItIsTheNewestThatBothSidesKnow) {
   const auto version = [](const char* max) {
     return SpecVersion(base::Json{{"ociVersionMin", "1.0.0"}, {"ociVersionMax", max}});

@@ -1,0 +1,267 @@
+#include "runtimeservice/streaming/exec_session.h"
+
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "base/strings.h"
+
+namespace streaming {
+namespace {
+
+// What is read at once; held only while output flows.
+constexpr size_t kBufferBytes = 256 << 10;
+// What a terminal can hold when its last process has ended is less.
+constexpr size_t kMostOfTerminal = 256 << 10;
+// How long a terminal's first size is waited for, so that the command begins with it. Clients that
+// send one do it at once.
+constexpr absl::Duration kFirstSize = absl::Milliseconds(20);
+
+}  // namespace
+
+struct ExecSession::Output {
+  Output(OutputStream to, bool is_wanted, Descriptor descriptor)
+      : stream(to), wanted(is_wanted), from(std::move(descriptor)) {}
+
+  const OutputStream stream;
+  const bool wanted;  // Else read and dropped.
+  Descriptor from;
+  size_t left = SIZE_MAX;  // Bytes that are still to be read: known once the command has ended.
+};
+
+ExecSession::ExecSession(asio::io_context& loop, const stream::ExecSession& session,
+                         CommandClient& client, absl::Duration stalled_after_end)
+    : loop_(loop),
+      session_(session),
+      client_(client),
+      stalled_after_end_(stalled_after_end),
+      process_(loop, session),
+      input_ready_(loop),
+      size_known_(loop),
+      pumps_(loop),
+      others_(loop),
+      told_signal_(loop) {}
+
+ExecSession::~ExecSession() = default;
+
+Task<> ExecSession::Run() {
+  const CommandStreams streams = {.stdin_wanted = session_.stdin(),
+                                  .stdout_wanted = session_.stdout(),
+                                  .stderr_wanted = session_.stderr(),
+                                  .tty = session_.tty()};
+  const absl::Status opened = co_await client_.Open(streams);
+  if (!opened.ok()) {
+    base::LogInfo("exec in container ", session_.container_id(), ": ",
+                  base::ToStd(opened.message()));
+    client_.Abort();
+    co_return;
+  }
+  others_.Spawn(ReadClient());
+  const CommandResult result = co_await RunCommand();
+  if (!client_left_) {
+    ++sending_;
+    co_await client_.Finish(result);
+    --sending_;
+  }
+  told_ = true;
+  told_signal_.Notify();
+  process_.StopWatching();
+  client_.Abort();
+  co_await others_.Join();
+}
+
+Task<> ExecSession::ReadClient() {
+  const absl::Status ended = co_await client_.ReadInput(*this);
+  if (!ended.ok() && !told_) {
+    base::LogDebug("exec in container ", session_.container_id(),
+                   ": client: ", base::ToStd(ended.message()));
+  }
+  client_left_ = true;
+  size_known_.Notify();
+  client_.Abort();
+  LeaveCommandAlone();
+}
+
+Task<CommandResult> ExecSession::RunCommand() {
+  CommandResult result;
+  if (session_.tty() && !size_.has_value() && !client_left_) {
+    co_await size_known_.WaitFor(kFirstSize);
+  }
+  if (client_left_) {
+    result.status = absl::CancelledError("its client has left");
+    co_return result;
+  }
+  result.status = process_.Start(size_);
+  if (!result.status.ok()) {
+    EndInput();
+    co_return result;
+  }
+  others_.Spawn(DropStalledClient());
+  if (session_.tty()) {
+    others_.Spawn(TakeTerminal());
+  } else {
+    out_ = std::make_unique<Output>(OutputStream::kStdout, session_.stdout(),
+                                    std::move(process_.output(OutputStream::kStdout)));
+    error_ = std::make_unique<Output>(OutputStream::kStderr, session_.stderr(),
+                                      std::move(process_.output(OutputStream::kStderr)));
+    pumps_.Spawn(Pump(*out_));
+    pumps_.Spawn(Pump(*error_));
+    started_ = true;
+    input_ready_.Notify();
+  }
+  if (client_left_) {
+    LeaveCommandAlone();
+  }
+  co_await process_.WaitForEnd();
+  command_ended_ = true;
+  if (session_.tty() && out_ == nullptr) {
+    UseTerminal(process_.console().ReceiveNow());
+  }
+  process_.console().Close();
+  EndInput();
+  for (Output* output : {out_.get(), error_.get()}) {
+    if (output != nullptr) {
+      EndOutput(*output);
+    }
+  }
+  co_await pumps_.Join();
+  co_return process_.Result();
+}
+
+// After the container's end nobody waits for a client: what it does not take is lost.
+Task<> ExecSession::DropStalledClient() {
+  co_await process_.WaitForContainerEnd();
+  while (!told_ && process_.ContainerEnded()) {
+    const uint64_t before = sent_;
+    const bool told = co_await told_signal_.WaitFor(stalled_after_end_);
+    if (!told && sending_ > 0 && sent_ == before) {
+      base::LogInfo("exec in container ", session_.container_id(),
+                    ": its client takes no output; dropped");
+      client_.Abort();
+      break;
+    }
+  }
+}
+
+Task<> ExecSession::TakeTerminal() {
+  base::UniqueFd master = co_await process_.console().Receive();
+  UseTerminal(std::move(master));
+}
+
+void ExecSession::UseTerminal(base::UniqueFd master) {
+  if (!master.valid() || out_ != nullptr || client_left_) {
+    return;
+  }
+  out_ = std::make_unique<Output>(OutputStream::kStdout, session_.stdout(),
+                                  Adopt(loop_, std::move(master)));
+  if (size_.has_value()) {
+    Resized(size_->width, size_->height);
+  }
+  pumps_.Spawn(Pump(*out_));
+  started_ = true;
+  input_ready_.Notify();
+}
+
+Task<> ExecSession::Pump(Output& output) {
+  std::unique_ptr<char[]> buffer;
+  while (output.left > 0) {
+    if (buffer == nullptr) {
+      buffer = std::make_unique_for_overwrite<char[]>(kBufferBytes);
+    }
+    const std::optional<size_t> length =
+        ReadNow(output.from, {buffer.get(), std::min(kBufferBytes, output.left)});
+    if (length == size_t{0}) {
+      break;
+    }
+    if (length.has_value()) {
+      output.left -= command_ended_ ? *length : 0;
+      const bool sent = co_await Send(output, {buffer.get(), *length});
+      if (!sent) {
+        break;
+      }
+      continue;
+    }
+    if (command_ended_) {
+      break;
+    }
+    buffer.reset();
+    co_await Readable(output.from);
+  }
+  Error ignored;
+  output.from.close(ignored);
+}
+
+Task<bool> ExecSession::Send(const Output& output, std::string_view bytes) {
+  if (client_left_) {
+    co_return false;
+  }
+  if (!output.wanted) {
+    co_return true;
+  }
+  ++sending_;
+  const absl::Status sent = co_await client_.Write(output.stream, bytes);
+  --sending_;
+  ++sent_;
+  co_return sent.ok();
+}
+
+Task<> ExecSession::Stdin(std::string_view bytes) {
+  while (!started_ && !input_ended_) {
+    co_await input_ready_.Wait();
+  }
+  if (input_ended_) {
+    co_return;
+  }
+  Descriptor& to = session_.tty() ? out_->from : process_.input();
+  const absl::Status written = co_await WriteAll(to, bytes);
+  if (!written.ok()) {
+    EndInput();
+  }
+}
+
+// A terminal has no end of input: nothing is sent there, and it stays open.
+void ExecSession::StdinEnded() {
+  if (!session_.tty()) {
+    EndInput();
+  }
+}
+
+void ExecSession::EndInput() {
+  input_ended_ = true;
+  input_ready_.Notify();
+  Error ignored;
+  process_.input().close(ignored);
+}
+
+void ExecSession::Resized(uint16_t width, uint16_t height) {
+  size_ = WindowSize{.width = width, .height = height};
+  size_known_.Notify();
+  if (session_.tty() && out_ != nullptr && out_->from.is_open()) {
+    winsize size = {};
+    size.ws_col = width;
+    size.ws_row = height;
+    ioctl(out_->from.native_handle(), TIOCSWINSZ, &size);
+  }
+}
+
+// What is in the pipe now is sent; what a background child that has it open writes later is not.
+void ExecSession::EndOutput(Output& output) {
+  output.left = session_.tty() ? kMostOfTerminal : BytesThere(output.from);
+  Error ignored;
+  output.from.cancel(ignored);
+}
+
+void ExecSession::LeaveCommandAlone() {
+  EndInput();
+  process_.console().Close();
+  Error ignored;
+  for (Output* output : {out_.get(), error_.get()}) {
+    if (output != nullptr) {
+      output->from.close(ignored);
+    }
+  }
+}
+
+}  // namespace streaming
