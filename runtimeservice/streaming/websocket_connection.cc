@@ -1,0 +1,260 @@
+#include "runtimeservice/streaming/websocket_connection.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/strings.h"
+#include "runtimeservice/streaming/websocket_layer.h"
+// Beast after Asio's workaround in async.h.
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/message.hpp>
+#include <boost/beast/websocket/error.hpp>
+#include <boost/beast/websocket/stream.hpp>
+
+namespace streaming {
+namespace {
+
+namespace beast = boost::beast;
+namespace http = beast::http;
+namespace websocket = beast::websocket;
+
+constexpr size_t kReadBytes = 32 << 10;
+constexpr size_t kMaxReasonBytes = 123;  // A control frame's 125, less the code.
+
+Task<> ReadInto(ByteStream& stream, std::span<char> buffer, WebSocketLayer::Handler handler) {
+  const absl::StatusOr<size_t> size = co_await stream.Read(buffer);
+  if (!size.ok()) {
+    handler(absl::IsCancelled(size.status()) ? asio::error::operation_aborted
+                                             : asio::error::connection_reset,
+            0);
+  } else {
+    handler(*size == 0 ? Error(asio::error::eof) : Error(), *size);
+  }
+}
+
+Task<> WriteFrom(ByteStream& stream, std::vector<std::string_view> pieces,
+                 WebSocketLayer::Handler handler) {
+  size_t size = 0;
+  for (const std::string_view piece : pieces) {
+    size += piece.size();
+  }
+  const absl::Status written = co_await stream.Write(pieces);
+  handler(written.ok() ? Error() : Error(asio::error::broken_pipe), written.ok() ? size : 0);
+}
+
+}  // namespace
+
+void WebSocketLayer::StartRead(std::span<char> buffer, Handler handler) {
+  Spawn(loop_, ReadInto(*stream_, buffer, std::move(handler)));
+}
+
+void WebSocketLayer::StartWrite(std::vector<std::string_view> pieces, Handler handler) {
+  Spawn(loop_, WriteFrom(*stream_, std::move(pieces), std::move(handler)));
+}
+
+// Shared with the coroutine that watches the time.
+class WebSocketConnection::Impl : public std::enable_shared_from_this<Impl> {
+ public:
+  Impl(asio::io_context& loop, std::unique_ptr<ByteStream> stream, Messages kind,
+       const Limits& limits)
+      : loop_(loop),
+        text_(kind == Messages::kText),
+        idle_(limits.idle),
+        stream_(loop, std::move(stream)),
+        clock_(loop),
+        write_turns_(loop),
+        buffer_(kReadBytes) {
+    stream_.set_option(websocket::stream_base::timeout{websocket::stream_base::none(),
+                                                       websocket::stream_base::none(), false});
+    stream_.read_message_max(0);  // Messages are read in parts.
+    stream_.auto_fragment(false);
+    stream_.text(text_);
+  }
+
+  Task<absl::Status> Accept(std::string_view key, std::string_view protocol);
+  Task<absl::StatusOr<Part>> Read();
+  Task<absl::Status> Write(std::span<const std::string_view> pieces);
+  Task<> Close(WebSocketClose code, std::string_view reason);
+  void Abort() {
+    aborted_ = true;
+    clock_.cancel();
+    stream_.next_layer().stream().Close();
+  }
+
+ private:
+  static Task<> Watch(std::shared_ptr<Impl> self);
+  absl::Status ReadFailure(const Error& error) const;
+  void Touch() { last_byte_ = std::chrono::steady_clock::now(); }
+
+  asio::io_context& loop_;
+  const bool text_;
+  const absl::Duration idle_;
+  websocket::stream<WebSocketLayer, false> stream_;
+  asio::steady_timer clock_;  // Of Watch.
+  Turns write_turns_;
+  std::vector<char> buffer_;
+  std::chrono::steady_clock::time_point last_byte_ = {};
+  bool in_message_ = false;  // A message's first part was read, its last one not.
+  bool reading_ = false;     // Somebody waits in Read, so that pings are answered.
+  bool has_read_ = false;    // Somebody did since Watch looked last.
+  bool closing_ = false;
+  bool aborted_ = false;
+  bool was_idle_ = false;
+};
+
+Task<absl::Status> WebSocketConnection::Impl::Accept(std::string_view key,
+                                                     std::string_view protocol) {
+  // The request was checked by http_upgrade; these are the parts Beast's answer depends on.
+  http::request<http::empty_body> request(http::verb::get, "/", 11);
+  request.set(http::field::host, "-");
+  request.set(http::field::connection, "upgrade");
+  request.set(http::field::upgrade, "websocket");
+  request.set(http::field::sec_websocket_version, "13");
+  request.set(http::field::sec_websocket_key, key);
+  const std::string chosen(protocol);
+  stream_.set_option(
+      websocket::stream_base::decorator([chosen](websocket::response_type& response) {
+        response.set(http::field::server, "crisp");
+        if (!chosen.empty()) {
+          response.set(http::field::sec_websocket_protocol, chosen);
+        }
+      }));
+  Error error;
+  co_await stream_.async_accept(request, Await(error));
+  if (!error) {
+    Touch();
+    Spawn(loop_, Watch(shared_from_this()));
+  }
+  co_return ToStatus(error, "WebSocket handshake");
+}
+
+absl::Status WebSocketConnection::Impl::ReadFailure(const Error& error) const {
+  if (was_idle_) {
+    return absl::DeadlineExceededError("WebSocket: no byte for longer than the idle timeout");
+  }
+  if (error == websocket::condition::protocol_violation) {
+    return absl::InvalidArgumentError(base::StrCat("WebSocket: ", error.message()));
+  }
+  return absl::CancelledError(base::StrCat("WebSocket: ", error.message()));
+}
+
+Task<absl::StatusOr<WebSocketConnection::Part>> WebSocketConnection::Impl::Read() {
+  reading_ = true;
+  has_read_ = true;
+  Error error;
+  const asio::mutable_buffer target(buffer_.data(), buffer_.size());
+  const size_t size = co_await stream_.async_read_some(target, Await(error));
+  reading_ = false;
+  if (error == websocket::error::closed && !was_idle_) {
+    const uint16_t code = stream_.reason().code;
+    if (code == websocket::close_code::normal || code == websocket::close_code::going_away ||
+        code == websocket::close_code::none) {
+      co_return Part{.closed = true};
+    }
+  }
+  if (error) {
+    co_return ReadFailure(error);
+  }
+  if (stream_.got_text() != text_) {
+    co_await Close(WebSocketClose::kUnsupported,
+                   text_ ? "text messages only" : "binary messages only");
+    co_return absl::InvalidArgumentError(text_ ? "WebSocket: a binary message where text is due"
+                                               : "WebSocket: a text message where binary is due");
+  }
+  if (size > 0) {
+    Touch();
+  }
+  Part part = {.bytes = std::string_view(buffer_.data(), size), .first = !in_message_};
+  in_message_ = !stream_.is_message_done();
+  part.last = !in_message_;
+  co_return part;
+}
+
+Task<absl::Status> WebSocketConnection::Impl::Write(std::span<const std::string_view> pieces) {
+  const Turns::Turn turn = co_await write_turns_.Take();
+  if (aborted_ || closing_) {
+    co_return absl::CancelledError("WebSocket write: closed");
+  }
+  std::vector<asio::const_buffer> buffers;
+  buffers.reserve(pieces.size());
+  for (const std::string_view piece : pieces) {
+    buffers.emplace_back(piece.data(), piece.size());
+  }
+  Error error;
+  co_await stream_.async_write(buffers, Await(error));
+  if (error) {
+    co_return absl::CancelledError(base::StrCat("WebSocket write: ", error.message()));
+  }
+  Touch();
+  co_return absl::OkStatus();
+}
+
+Task<> WebSocketConnection::Impl::Close(WebSocketClose code, std::string_view reason) {
+  if (closing_ || aborted_) {
+    co_return;
+  }
+  closing_ = true;
+  asio::steady_timer limit(loop_, absl::ToChronoNanoseconds(kCloseLimit));
+  limit.async_wait([self = weak_from_this()](const Error& cancelled) {
+    const std::shared_ptr<Impl> impl = self.lock();
+    if (!cancelled && impl != nullptr) {
+      impl->Abort();
+    }
+  });
+  const websocket::close_reason why(static_cast<websocket::close_code>(code),
+                                    beast::string_view(reason.substr(0, kMaxReasonBytes)));
+  Error ignored;
+  co_await stream_.async_close(why, Await(ignored));
+  limit.cancel();
+  Abort();
+}
+
+// Pongs for those whose pings are not read, and the end of those who are idle.
+Task<> WebSocketConnection::Impl::Watch(std::shared_ptr<Impl> self) {
+  const absl::Duration idle = self->idle_;
+  const bool limited = idle > absl::ZeroDuration();
+  const absl::Duration step = limited ? std::min(kPongInterval, idle / 4) : kPongInterval;
+  while (true) {
+    self->clock_.expires_after(absl::ToChronoNanoseconds(step));
+    Error error;
+    co_await self->clock_.async_wait(Await(error));
+    if (self->aborted_ || self->closing_) {
+      co_return;
+    }
+    const auto silent = absl::FromChrono(std::chrono::steady_clock::now() - self->last_byte_);
+    if (limited && silent >= idle) {
+      self->was_idle_ = true;
+      co_await self->Close(WebSocketClose::kGoingAway, "idle for too long");
+      co_return;
+    }
+    if (!self->reading_ && !self->has_read_) {
+      const websocket::ping_data nothing;
+      co_await self->stream_.async_pong(nothing, Await(error));
+    }
+    self->has_read_ = false;
+  }
+}
+
+WebSocketConnection::WebSocketConnection(asio::io_context& loop, std::unique_ptr<ByteStream> stream,
+                                         Messages kind, const Limits& limits)
+    : impl_(std::make_shared<Impl>(loop, std::move(stream), kind, limits)) {}
+
+WebSocketConnection::~WebSocketConnection() { impl_->Abort(); }
+
+Task<absl::Status> WebSocketConnection::Accept(std::string_view key, std::string_view protocol) {
+  return impl_->Accept(key, protocol);
+}
+Task<absl::StatusOr<WebSocketConnection::Part>> WebSocketConnection::Read() {
+  return impl_->Read();
+}
+Task<absl::Status> WebSocketConnection::Write(std::span<const std::string_view> pieces) {
+  return impl_->Write(pieces);
+}
+Task<> WebSocketConnection::Close(WebSocketClose code, std::string_view reason) {
+  return impl_->Close(code, reason);
+}
+void WebSocketConnection::Abort() { impl_->Abort(); }
+
+}  // namespace streaming
