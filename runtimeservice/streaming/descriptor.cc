@@ -6,6 +6,7 @@
 
 #include <boost/asio/error.hpp>
 #include <cerrno>
+#include <memory>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -53,6 +54,29 @@ Task<bool> Writable(Descriptor& descriptor) {
   Error error;
   co_await descriptor.async_wait(Descriptor::wait_write, Await(error));
   co_return !error;
+}
+
+Task<std::optional<bool>> WritableWithin(Descriptor& descriptor, absl::Duration limit) {
+  asio::steady_timer timer(descriptor.get_executor(), absl::ToChronoNanoseconds(limit));
+  // Its handler may run when the descriptor is gone already.
+  struct State {
+    bool waiting = true;
+    bool expired = false;
+  };
+  const auto state = std::make_shared<State>();
+  timer.async_wait([state, &descriptor](const Error& error) {
+    if (!error && state->waiting) {
+      state->expired = true;
+      Error ignored;
+      descriptor.cancel(ignored);
+    }
+  });
+  const bool writable = co_await Writable(descriptor);
+  state->waiting = false;
+  if (!writable && state->expired) {
+    co_return std::nullopt;
+  }
+  co_return writable;
 }
 
 std::optional<size_t> ReadNow(Descriptor& descriptor, std::span<char> buffer) {

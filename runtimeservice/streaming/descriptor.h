@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "runtimeservice/streaming/async.h"
 
@@ -32,6 +33,8 @@ absl::StatusOr<Pipe> MakePipe();
 // cancelled.
 Task<bool> Readable(Descriptor& descriptor);
 Task<bool> Writable(Descriptor& descriptor);
+// The same, but none when it took longer than `limit`.
+Task<std::optional<bool>> WritableWithin(Descriptor& descriptor, absl::Duration limit);
 
 // What is there now: 0 at the end (also a terminal that nobody has open any more, and a descriptor
 // that was closed), none when it would have to wait.

@@ -7,12 +7,11 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "runtimeservice/streaming/flow_buffer.h"
 
 namespace streaming {
 namespace {
 
-// What is read at once; held only while output flows.
-constexpr size_t kBufferBytes = 256 << 10;
 // What a terminal can hold when its last process has ended is less.
 constexpr size_t kMostOfTerminal = 256 << 10;
 // How long a terminal's first size is waited for, so that the command begins with it. Clients that
@@ -165,19 +164,18 @@ void ExecSession::UseTerminal(base::UniqueFd master) {
 }
 
 Task<> ExecSession::Pump(Output& output) {
-  std::unique_ptr<char[]> buffer;
+  FlowBuffer buffer;
   while (output.left > 0) {
-    if (buffer == nullptr) {
-      buffer = std::make_unique_for_overwrite<char[]>(kBufferBytes);
-    }
-    const std::optional<size_t> length =
-        ReadNow(output.from, {buffer.get(), std::min(kBufferBytes, output.left)});
+    const std::span<char> all = buffer.Get();
+    const std::span<char> space = all.first(std::min(all.size(), output.left));
+    const std::optional<size_t> length = ReadNow(output.from, space);
     if (length == size_t{0}) {
       break;
     }
     if (length.has_value()) {
       output.left -= command_ended_ ? *length : 0;
-      const bool sent = co_await Send(output, {buffer.get(), *length});
+      buffer.Filled(*length);
+      const bool sent = co_await Send(output, {space.data(), *length});
       if (!sent) {
         break;
       }
@@ -186,7 +184,7 @@ Task<> ExecSession::Pump(Output& output) {
     if (command_ended_) {
       break;
     }
-    buffer.reset();
+    buffer.Release();
     co_await Readable(output.from);
   }
   Error ignored;

@@ -3,6 +3,7 @@
 #include <csignal>
 
 #include "runtimeservice/streaming/exec_session.h"
+#include "runtimeservice/streaming/forward_session.h"
 
 namespace streaming {
 
@@ -27,9 +28,9 @@ Task<> Runner::RunAttach(const stream::AttachSession& session, CommandClient& cl
   client.Abort();
 }
 
-Task<> Runner::RunPortForward(const stream::PortForwardSession&, ForwardClient& client) {
-  client.Abort();
-  co_return;
+Task<> Runner::RunPortForward(const stream::PortForwardSession& session, ForwardClient& client) {
+  ForwardSession forward(loop_, session, client);
+  co_await forward.Run();
 }
 
 }  // namespace streaming
