@@ -39,14 +39,16 @@ class Gzip : public Inflater::Codec {
  public:
   explicit Gzip(const Inflater::Sink& sink) : sink_(sink), output_(kOutputBytes) {
     isal_inflate_init(&state_);
-    state_.crc_flag = ISAL_GZIP;
+    BeginMember();
   }
 
   absl::Status Write(std::string_view bytes) override {
     state_.next_in = reinterpret_cast<uint8_t*>(const_cast<char*>(bytes.data()));
     state_.avail_in = static_cast<uint32_t>(bytes.size());
     while (state_.avail_in > 0 || has_more_output_) {
-      if (position_ == Position::kInMember) {
+      if (position_ == Position::kInHeader) {
+        RETURN_IF_ERROR(ReadHeader());
+      } else if (position_ == Position::kInMember) {
         RETURN_IF_ERROR(Inflate());
       } else {
         RETURN_IF_ERROR(Skip());
@@ -56,7 +58,7 @@ class Gzip : public Inflater::Codec {
   }
 
   absl::Status Finish() override {
-    return position_ == Position::kInMember
+    return position_ == Position::kInHeader || position_ == Position::kInMember
                ? absl::InvalidArgumentError("the gzip stream ends too early")
                : absl::OkStatus();
   }
@@ -64,7 +66,27 @@ class Gzip : public Inflater::Codec {
  private:
   // After a member comes another member or the end, or what is none (padding, a signature): that is
   // passed over with all that follows, as gzip and unpigz do. What counts is the archive's digest.
-  enum class Position { kInMember, kAfterMember, kTrailing };
+  enum class Position { kInHeader, kInMember, kAfterMember, kTrailing };
+
+  void BeginMember() {
+    isal_inflate_reset(&state_);
+    isal_gzip_header_init(&header_);
+    position_ = Position::kInHeader;
+  }
+
+  // isal_inflate would read headers, too, but forgets between its calls what it has read of one
+  // with an extra field or a name.
+  absl::Status ReadHeader() {
+    const int result = isal_read_gzip_header(&state_, &header_);
+    if (result == ISAL_DECOMP_OK) {
+      state_.crc_flag = ISAL_GZIP_NO_HDR_VER;
+      position_ = Position::kInMember;
+    } else if (result != ISAL_END_INPUT) {
+      return absl::InvalidArgumentError(
+          base::StrCat("the gzip stream is damaged (ISA-L says ", result, " of a header)"));
+    }
+    return absl::OkStatus();
+  }
 
   absl::Status Inflate() {
     state_.next_out = output_.data();
@@ -97,16 +119,15 @@ class Gzip : public Inflater::Codec {
       state_.avail_in = 0;
       return absl::OkStatus();
     }
-    isal_inflate_reset(&state_);
-    state_.crc_flag = ISAL_GZIP;
-    position_ = Position::kInMember;
+    BeginMember();
     return absl::OkStatus();
   }
 
   const Inflater::Sink& sink_;
   std::vector<uint8_t> output_;
-  inflate_state state_;
-  Position position_ = Position::kInMember;
+  inflate_state state_ = {};
+  isal_gzip_header header_ = {};
+  Position position_ = Position::kInHeader;
   bool has_more_output_ = false;
 };
 

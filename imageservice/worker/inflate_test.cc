@@ -174,6 +174,19 @@ TEST(InflaterTest, ReadsZstdChunkedAndEStargzAsPlainStreams) {
   }
 }
 
+TEST(InflaterTest, GzipHeadersMayBeCutAnywhere) {
+  std::string member = Gzip("content");
+  ASSERT_EQ(member.substr(0, 4), std::string("\x1f\x8b\x08\0", 4));
+  member[3] = 0x04 | 0x08 | 0x10;  // Extra field, name, comment.
+  member.insert(10, std::string("\x03\0abcname\0comment\0", 18));
+  const std::string both = member + member;
+  for (size_t step = 1; step <= both.size(); ++step) {
+    const auto inflated = Inflate(both, step);
+    ASSERT_TRUE(inflated.ok()) << inflated.status() << ", in steps of " << step;
+    EXPECT_EQ(*inflated, "contentcontent");
+  }
+}
+
 TEST(InflaterTest, RejectsGarbageAfterZstd) {
   EXPECT_EQ(Inflate(Zstd("x") + "garbage").status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_FALSE(Inflate(Zstd("x") + std::string(512, '\0')).ok());
