@@ -31,6 +31,7 @@ oom_score = 0
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.crun.options]
       BinaryName = "crun"
+      Root = "{run}/crun"
       SystemdCgroup = false
   [plugins."io.containerd.grpc.v1.cri".containerd]
     default_runtime_name = "crun"
