@@ -68,6 +68,9 @@ Command Launcher::Wrap(Command command, const Options& options) const {
       argv.push_back(directory);
     }
   }
+  if (options.orphan) {
+    argv.emplace_back("--orphan");  // Before the session, which only its leader makes.
+  }
   if (options.new_session) {
     argv.push_back("--new-session");
   }

@@ -28,6 +28,7 @@ class Launcher {
     // Joins the cgroup in every v1 hierarchy, so that its limits hold; costs each start some
     // milliseconds on a busy machine.
     bool all_hierarchies = false;
+    bool orphan = false;  // Nobody's child: the one that is spawned ends at once, with 0.
   };
 
   // `command` with crisp-init in front of it.

@@ -196,6 +196,24 @@ void InheritDefaultRuntime(const std::string& name, Config* config) {
   take("monitor_env", &RuntimeHandler::monitor_env);
 }
 
+absl::Status CheckStreaming(const Config& config) {
+  const std::string& cgroup = config.stream_cgroup;
+  if (!cgroup.empty() && (cgroup == config.conmon_cgroup || cgroup == config.work_cgroup)) {
+    return Invalid(config.Origin("crisp.runtime.stream_cgroup"),
+                   "crisp.runtime.stream_cgroup: the cgroups of monitors and of helpers must be "
+                   "others");
+  }
+  if (!config.stream_enable_tls) return absl::OkStatus();
+  for (const auto& [name, value] : {std::pair("stream_tls_cert", &config.stream_tls_cert),
+                                    std::pair("stream_tls_key", &config.stream_tls_key)}) {
+    if (value->empty()) {
+      return Invalid(config.Origin("crisp.api.stream_enable_tls"),
+                     base::StrCat("crisp.api.stream_enable_tls: the key ", name, " is missing"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // Fills the values whose default follows from another value, and checks what spans keys.
 absl::Status Complete(Config* config) {
   if (config->listen.empty()) {
@@ -224,7 +242,7 @@ absl::Status Complete(Config* config) {
     return Invalid(config->Origin("crisp.runtime.work_cgroup"),
                    "crisp.runtime.work_cgroup: the monitors' cgroup must be another one");
   }
-  return absl::OkStatus();
+  return CheckStreaming(*config);
 }
 
 // systemd delegates the cgroup of crisp-monitors.service (contrib/) to us, so that what we make in
@@ -240,6 +258,10 @@ void ResolveCgroups(Config* config) {
   }
   if (config->work_cgroup.empty()) {
     config->work_cgroup = systemd ? "/system.slice/crisp-monitors.service/work" : "/crisp-work";
+  }
+  if (config->stream_cgroup.empty()) {
+    config->stream_cgroup =
+        systemd ? "/system.slice/crisp-monitors.service/streams" : "/crisp-streams";
   }
 }
 
@@ -276,6 +298,7 @@ void ResolveHost(std::string_view program, Config* config) {
   FindHelper(program, "crisp-monitor", &config->conmon);
   FindHelper(program, "crisp-init", &config->init_path);
   FindHelper(program, "crisp-pull", &config->pull_path);
+  FindHelper(program, "crisp-stream", &config->stream_path);
   for (auto handler = config->runtimes.begin(); handler != config->runtimes.end();) {
     std::string& path = handler->second.runtime_path;
     const bool by_default = config->Origin(HandlerKey(handler->first, "runtime_path")) == "default";

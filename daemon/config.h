@@ -44,15 +44,33 @@ struct Config {
   std::string listen;
   int64_t grpc_max_send_msg_size = 80 << 20;
   int64_t grpc_max_recv_msg_size = 80 << 20;
+  std::string stream_path;
+  std::string stream_address = "127.0.0.1";
+  int64_t stream_port = 0;
+  bool stream_enable_tls = false;
+  std::string stream_tls_cert;
+  std::string stream_tls_key;
+  std::string stream_tls_ca;
+  std::string tls_min_version = "VersionTLS12";
+  std::vector<std::string> tls_cipher_suites;
+  int64_t stream_idle_timeout = 14400;   // Seconds, as the next two; 0: never.
+  int64_t stream_creation_timeout = 30;  //
+  int64_t stream_linger_timeout = 60;    //
+  int64_t stream_max_sessions = 1000;
+  int64_t stream_max_streams = 1000;
+  int64_t stream_max_urls = 1000;
+  int64_t stream_max_frame_size = (1 << 24) - 1;  // Bytes.
+  int64_t stream_max_header_size = 64 << 10;
 
   // [crisp.runtime]
   std::string default_runtime = "crun";
   std::string log_level = "info";
-  std::string cgroup_manager;  // Never empty after ResolveHost, nor are the next two cgroups.
+  std::string cgroup_manager;  // Never empty after ResolveHost, nor are the three cgroups.
   std::string conmon;
   std::string conmon_cgroup;
   std::string init_path;
   std::string work_cgroup;
+  std::string stream_cgroup;
   std::vector<std::string> default_capabilities = {"CHOWN",   "DAC_OVERRIDE",     "FSETID",
                                                    "FOWNER",  "SETGID",           "SETUID",
                                                    "SETPCAP", "NET_BIND_SERVICE", "KILL"};

@@ -1,5 +1,7 @@
 #include "daemon/config_checks.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <iterator>
 #include <string>
@@ -23,6 +25,12 @@ namespace {
 
 absl::Status Invalid(std::string message) {
   return absl::InvalidArgumentError(base::ToAbsl(message));
+}
+
+absl::Status CheckRange(int64_t number, int64_t least, int64_t most) {
+  return number >= least && number <= most
+             ? absl::OkStatus()
+             : Invalid(base::StrCat("want ", least, " to ", most, ", got ", number));
 }
 
 }  // namespace
@@ -209,5 +217,41 @@ absl::Status CheckPidsLimit(int64_t number) {
   return number >= -1 ? absl::OkStatus()
                       : Invalid(base::StrCat("want -1, 0 or a limit, got ", number));
 }
+
+absl::Status CheckIpAddress(std::string_view text) {
+  in6_addr address;
+  const std::string name(text);
+  return inet_pton(AF_INET, name.c_str(), &address) == 1 ||
+                 inet_pton(AF_INET6, name.c_str(), &address) == 1
+             ? absl::OkStatus()
+             : Invalid(base::StrCat("want an IP address, got \"", text, "\""));
+}
+
+absl::Status CheckPort(int64_t number) { return CheckRange(number, 0, 65535); }
+
+absl::Status CheckTlsVersion(std::string_view text) {
+  return text == "VersionTLS12" || text == "VersionTLS13"
+             ? absl::OkStatus()
+             : Invalid(
+                   base::StrCat("want \"VersionTLS12\" or \"VersionTLS13\", got \"", text, "\""));
+}
+
+absl::Status CheckCipherSuite(std::string_view text) {
+  const bool plain = std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+  });
+  return plain && text.starts_with("TLS_")
+             ? absl::OkStatus()
+             : Invalid(
+                   base::StrCat("want a name such as \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\", "
+                                "got \"",
+                                text, "\""));
+}
+
+absl::Status CheckSeconds(int64_t number) { return CheckRange(number, 0, 315'360'000); }
+absl::Status CheckSomeSeconds(int64_t number) { return CheckRange(number, 1, 86'400); }
+absl::Status CheckStreamCount(int64_t number) { return CheckRange(number, 1, 100'000); }
+absl::Status CheckFrameSize(int64_t number) { return CheckRange(number, 64 << 10, (1 << 24) - 1); }
+absl::Status CheckHeaderSize(int64_t number) { return CheckRange(number, 4 << 10, 1 << 20); }
 
 }  // namespace crispd

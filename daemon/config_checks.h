@@ -36,6 +36,15 @@ absl::Status CheckPositive(int64_t number);
 absl::Status CheckSmallCount(int64_t number);
 absl::Status CheckNotNegative(int64_t number);
 absl::Status CheckPidsLimit(int64_t number);
+absl::Status CheckIpAddress(std::string_view text);
+absl::Status CheckPort(int64_t number);
+absl::Status CheckTlsVersion(std::string_view text);
+absl::Status CheckCipherSuite(std::string_view text);
+absl::Status CheckSeconds(int64_t number);      // From 0 to ten years.
+absl::Status CheckSomeSeconds(int64_t number);  // From 1 to a day.
+absl::Status CheckStreamCount(int64_t number);
+absl::Status CheckFrameSize(int64_t number);
+absl::Status CheckHeaderSize(int64_t number);
 
 // "12MiB", "500KB" or "4096" in bytes, 0 for an empty text; INVALID_ARGUMENT for others.
 absl::StatusOr<int64_t> ParseByteSize(std::string_view text);

@@ -36,8 +36,9 @@ struct ConfigKey {
 // In the order in which they are printed; the keys of one table stand together.
 std::span<const ConfigKey<Config>> ConfigKeys();
 std::span<const ConfigKey<RuntimeHandler>> HandlerKeys();
-// Those of [crisp.runtime], among ConfigKeys() too.
+// Those of [crisp.runtime], and of [crisp.api] about streaming; among ConfigKeys() too.
 std::span<const ConfigKey<Config>> RuntimeKeys();
+std::span<const ConfigKey<Config>> StreamKeys();
 
 // The table whose tables are runtime handlers.
 inline constexpr std::string_view kHandlersTable = "crisp.runtime.runtimes";

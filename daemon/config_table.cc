@@ -1,4 +1,5 @@
-// The table of configuration keys, but for those of [crisp.runtime]: config_table_runtime.cc.
+// The table of configuration keys, but for those of [crisp.runtime] and of the streaming server:
+// config_table_runtime.cc, config_table_stream.cc.
 #include "daemon/config_checks.h"
 #include "daemon/config_keys.h"
 
@@ -210,7 +211,7 @@ std::span<const ConfigKey<Config>> ConfigKeys() {
   static const auto* const keys = [] {
     auto* all = new std::vector<ConfigKey<Config>>;
     for (const std::span<const ConfigKey<Config>> part :
-         {std::span<const ConfigKey<Config>>(kMainKeys), RuntimeKeys(),
+         {std::span<const ConfigKey<Config>>(kMainKeys), StreamKeys(), RuntimeKeys(),
           std::span<const ConfigKey<Config>>(kOtherKeys)}) {
       all->insert(all->end(), part.begin(), part.end());
     }

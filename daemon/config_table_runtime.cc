@@ -53,6 +53,13 @@ const ConfigKey<Config> kRuntimeKeys[] = {
          "the unit crisp-monitors.service.",
      .check_text = CheckOptionalCgroup},
     {.table = kRuntime,
+     .name = "stream_cgroup",
+     .field = &Config::stream_cgroup,
+     .help = "The cgroup of the streaming server (exec, attach, port-forward), which outlives the "
+             "daemon. It must lie outside the pods' and the daemon's. Empty: /crisp-streams, or "
+             "with systemd one in the unit crisp-monitors.service.",
+     .check_text = CheckOptionalCgroup},
+    {.table = kRuntime,
      .name = "default_capabilities",
      .field = &Config::default_capabilities,
      .help =

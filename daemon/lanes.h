@@ -22,8 +22,11 @@ struct Lanes {
   // image service to say.
   base::Lane pull{"pull", 256, 1024};
 
-  std::array<const base::Lane*, 5> All() const {
-    return {&sandbox, &sandbox_end, &runtime, &exec, &pull};
+  // Exec, Attach, PortForward: none is long, but the first of them starts a program.
+  base::Lane stream{"stream", 16, 1024};
+
+  std::array<const base::Lane*, 6> All() const {
+    return {&sandbox, &sandbox_end, &runtime, &exec, &pull, &stream};
   }
 };
 

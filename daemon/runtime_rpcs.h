@@ -61,9 +61,9 @@ class RuntimeRpcs final : public cri::RuntimeService::CallbackService {
   CRISP_VERB(ListContainerStats, &lanes_->runtime)
 
   CRISP_VERB(ExecSync, &lanes_->exec)
-  CRISP_VERB(Exec, &lanes_->runtime)
-  CRISP_VERB(Attach, &lanes_->runtime)
-  CRISP_VERB(PortForward, &lanes_->runtime)
+  CRISP_VERB(Exec, &lanes_->stream)
+  CRISP_VERB(Attach, &lanes_->stream)
+  CRISP_VERB(PortForward, &lanes_->stream)
 
   CRISP_STREAM(StreamPodSandboxes, StreamPodSandboxesRequest, StreamPodSandboxesResponse)
   CRISP_STREAM(StreamContainers, StreamContainersRequest, StreamContainersResponse)

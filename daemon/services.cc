@@ -22,6 +22,7 @@ namespace crispd {
 namespace {
 
 constexpr absl::Duration kLoopPatience = absl::Seconds(10);
+constexpr uint32_t kUrlSeconds = 60;  // The kubelet's own streaming library has it so.
 
 network::NetworkConfig NetworkOf(const Config& config) {
   return {.conf_dir = config.network_dir,
@@ -243,6 +244,33 @@ runtimeservice::HandlerTraits TraitsOf(runtimeservice::HandlerTraits traits,
   return traits;
 }
 
+runtimeservice::StreamsConfig StreamsOf(const Config& config) {
+  const auto number = [](int64_t value) { return static_cast<uint32_t>(value); };  // All checked.
+  runtimeservice::StreamsConfig streams{
+      .program = config.stream_path, .cgroup = config.stream_cgroup, .settings = {}};
+  crisp::stream::Settings& settings = streams.settings;
+  settings.set_address(config.stream_address);
+  settings.set_port(number(config.stream_port));
+  settings.set_tls(config.stream_enable_tls);
+  settings.set_tls_certificate(config.stream_tls_cert);
+  settings.set_tls_key(config.stream_tls_key);
+  settings.set_tls_client_ca(config.stream_tls_ca);
+  settings.set_tls_min_version(config.tls_min_version);
+  for (const std::string& suite : config.tls_cipher_suites) {
+    settings.add_tls_cipher_suites(suite);
+  }
+  settings.set_max_sessions(number(config.stream_max_sessions));
+  settings.set_max_streams(number(config.stream_max_streams));
+  settings.set_max_frame_bytes(number(config.stream_max_frame_size));
+  settings.set_max_header_bytes(number(config.stream_max_header_size));
+  settings.set_max_urls(number(config.stream_max_urls));
+  settings.set_url_seconds(kUrlSeconds);
+  settings.set_creation_seconds(number(config.stream_creation_timeout));
+  settings.set_idle_seconds(number(config.stream_idle_timeout));
+  settings.set_linger_seconds(number(config.stream_linger_timeout));
+  return streams;
+}
+
 std::vector<std::string> RuntimeArguments(const RuntimeHandler& handler) {
   std::vector<std::string> arguments = handler.runtime_arguments;
   if (!handler.runtime_config_path.empty()) {
@@ -270,6 +298,7 @@ absl::StatusOr<runtimeservice::ServiceConfig> RuntimeOf(const Config& config,
   }
   ASSIGN_OR_RETURN(service.defaults, DefaultsOf(config));
   service.devices = DevicesOf(config);
+  service.streams = StreamsOf(config);
   service.seccomp_profile = config.seccomp_profile;
   service.apparmor_profile = config.apparmor_profile;
   ASSIGN_OR_RETURN(service.node_mounts, NodeMountsOf(config));

@@ -26,6 +26,8 @@ class Paths {
   // Bundle of the runtime and state directory of the monitor.
   std::string Container(const base::ContainerId& id) const { return Containers() + "/" + id.str(); }
   std::string Execs() const { return run_root_ + "/exec"; }
+  // Folders of crisp-stream's instances (streaming/protocol.h).
+  std::string Streams() const { return run_root_ + "/streams"; }
 
  private:
   std::string run_root_;

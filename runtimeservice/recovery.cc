@@ -64,6 +64,7 @@ absl::StatusOr<std::unique_ptr<RuntimeService>> RuntimeService::Open(
   for (const char* directory : {"/pods", "/containers", "/ns", "/exec"}) {
     RETURN_IF_ERROR(base::MakeDirectories(config.run_root + directory, 0711));
   }
+  RETURN_IF_ERROR(base::MakeDirectories(config.run_root + "/streams", 0700));
   RETURN_IF_ERROR(network::PrepareNetnsDirectory(dependencies.network.config().netns_dir));
   RETURN_IF_ERROR(base::MakeCgroup(config.monitor_cgroup));
   for (const auto& [name, handler] : config.handlers) {
@@ -105,6 +106,8 @@ RuntimeService::RuntimeService(ServiceConfig config, ServiceDependencies depende
             HandleExit(id, std::move(exit));
           },
           [this](const base::ContainerId& id) { HandleInitEnd(id); }),
+      streams_(config_.streams, paths_.Streams(), uses_.launcher, *loop_,
+               [this](const std::string& directory) { KillExec(directory); }),
       pod_ranges_(config_.root + "/pod-ranges"),
       gc_("gc", 2, 10'000),
       network_gc_("network-gc", 1, 1) {}
@@ -112,6 +115,7 @@ RuntimeService::RuntimeService(ServiceConfig config, ServiceDependencies depende
 RuntimeService::~RuntimeService() {
   network_gc_stop_->Cancel();
   // Their tasks use the loop, and wait for what it alone can tell: the exit of who was killed.
+  streams_.Stop();
   network_gc_.Stop();
   gc_.Stop();
   loop_.reset();  // Its callbacks use the rest.
@@ -132,6 +136,7 @@ void RuntimeService::Recover() {
     RecoverContainer(*container);
   }
   RecoverExecs();
+  streams_.Recover();
   SalvageDetaches();
   for (const PodRef& pod : registry_->Pods()) {
     const base::LogField field("pod", pod->id.str());

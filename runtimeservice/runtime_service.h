@@ -1,5 +1,5 @@
 // The runtime verbs of the CRI (runtime.v1.RuntimeService). Bodies: pods.cc, containers.cc,
-// stop.cc, updates.cc, exec.cc, queries.cc, verbose.cc, status.cc; what they share:
+// stop.cc, updates.cc, exec.cc, streams_verbs.cc, queries.cc, verbose.cc, status.cc; what they share:
 // pod_resources.cc, container_resources.cc, image_volumes.cc, pod_attachment.cc, network_upkeep.cc;
 // the start of the daemon: recovery.cc.
 #pragma once
@@ -38,6 +38,7 @@
 #include "runtimeservice/state/creations.h"
 #include "runtimeservice/state/leases.h"
 #include "runtimeservice/state/registry.h"
+#include "runtimeservice/streams.h"
 
 namespace runtimeservice {
 
@@ -67,6 +68,7 @@ struct ServiceConfig {
   std::vector<std::string> absent_mount_sources_to_reject;
   DeclaredVolumes declared_volumes = DeclaredVolumes::kMkdir;
   absl::Duration start_timeout = absl::Seconds(30);  // `start`.
+  StreamsConfig streams;
 };
 
 // What the runtime service uses; all must outlive it.
@@ -124,6 +126,10 @@ class RuntimeService {
   absl::StatusOr<cri::ReopenContainerLogResponse> ReopenContainerLog(
       const Context&, const cri::ReopenContainerLogRequest&);
   absl::StatusOr<cri::ExecSyncResponse> ExecSync(const Context&, const cri::ExecSyncRequest&);
+  absl::StatusOr<cri::ExecResponse> Exec(const Context&, const cri::ExecRequest&);
+  absl::StatusOr<cri::AttachResponse> Attach(const Context&, const cri::AttachRequest&);
+  absl::StatusOr<cri::PortForwardResponse> PortForward(const Context&,
+                                                       const cri::PortForwardRequest&);
 
   // EventLoop::Lag, for the watchdog.
   absl::Duration LoopLag() { return loop_->Lag(); }
@@ -293,13 +299,26 @@ class RuntimeService {
                                const cri::LinuxContainerResources& update);
 
   // --- exec.cc
-  absl::StatusOr<std::string> WriteExecProcess(const Container& container,
-                                               const cri::ExecSyncRequest& request,
-                                               const std::string& directory) const;
+  enum class Terminal { kNo, kYes };
+  // The OCI process object of `cmd` in the container, as JSON.
+  absl::StatusOr<std::string> ExecProcess(const Container& container,
+                                          const std::vector<std::string>& cmd,
+                                          Terminal terminal) const;
+  // An exec whose files are in `directory`.
+  ExecSpec ExecSpecIn(const std::string& directory, const Container& container,
+                      Terminal terminal) const;
+  // --- streams_verbs.cc
+  absl::StatusOr<crisp::stream::Session> ExecSession(const Container& container,
+                                                     const cri::ExecRequest& request,
+                                                     const std::string& instance) const;
+
+  // --- exec_ends.cc
   // Kills what the exec with these files started in its container.
   void KillExec(const std::string& directory) const;
   // The sessions of processes that entered `container` from outside and that nobody waits for.
   std::set<pid_t> EnteredSessions(const Container& container) const;
+  // Kills and removes what ExecSync of the last daemon left.
+  void RecoverExecs();
 
   // --- queries.cc
   cri::PodSandbox PodItem(const Pod& pod) const;
@@ -313,7 +332,6 @@ class RuntimeService {
 
   // --- recovery.cc
   void Recover();
-  void RecoverExecs();
   void RecoverContainer(const Container& container);
   absl::Status Reconnect(const Context& ctx, const Container& container);
   void TakeUpLater(const base::ContainerId& id);
@@ -341,6 +359,7 @@ class RuntimeService {
   const std::unique_ptr<Registry> registry_;
   std::unique_ptr<EventLoop> loop_;
   ExitWatch exits_;
+  StreamServers streams_;
   PodRanges pod_ranges_;
   std::atomic<bool> network_gc_wanted_ = false;
   std::atomic<bool> network_gc_done_ = false;  // Once since the start.

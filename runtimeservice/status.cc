@@ -120,6 +120,14 @@ absl::StatusOr<cri::StatusResponse> RuntimeService::Status(const Context&,
     condition->set_reason("ProgramMissing");
     condition->set_message(std::string(handlers.message()));
   }
+  if (access(config_.streams.program.c_str(), X_OK) != 0) {
+    cri::RuntimeCondition* condition = response.mutable_status()->add_conditions();
+    condition->set_type("StreamingReady");
+    condition->set_status(false);
+    condition->set_reason("ProgramMissing");
+    condition->set_message(
+        std::string(base::ErrnoStatus(errno, config_.streams.program).message()));
+  }
   const auto add_handler = [&](const std::string& name, const HandlerTraits& traits) {
     cri::RuntimeHandler* handler = response.add_runtime_handlers();
     handler->set_name(name);

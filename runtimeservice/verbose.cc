@@ -193,7 +193,8 @@ std::map<std::string, std::string> RuntimeService::DaemonInfo() const {
   }
   return {{"config", base::DumpJson(config)},
           {"cniconfig", base::DumpJson(cni)},
-          {"networkDebts", base::DumpJson(debts)}};
+          {"networkDebts", base::DumpJson(debts)},
+          {"streamingServers", streams_.ToJson()}};
 }
 
 }  // namespace runtimeservice

@@ -285,6 +285,28 @@ TEST_F(SpawnedInitTest, PauseEndsOnSigtermAndSigint) {
   }
 }
 
+TEST_F(SpawnedInitTest, OrphanIsNobodysChildAndGoesOn) {
+  base::Subprocess child =
+      Spawn({Program(), "run", "--orphan", "--new-session", "--", "/bin/sh", "-c",
+             "read line; cut -d' ' -f4,6 /proc/$$/stat; echo $$"});
+  const auto exit = child.Wait(Patience());
+  ASSERT_TRUE(exit.ok()) << exit.status();
+  EXPECT_EQ(exit->code, 0);
+  ASSERT_EQ(write(input_.get(), "\n", 1), 1);
+  std::string out;
+  char bytes[64];
+  for (ssize_t count = 0; (count = read(output_.get(), bytes, sizeof(bytes))) > 0;) {
+    out.append(bytes, static_cast<size_t>(count));
+  }
+  int parent = 0;
+  int session = 0;
+  int self = 0;
+  ASSERT_EQ(sscanf(out.c_str(), "%d %d %d", &parent, &session, &self), 3) << out;
+  EXPECT_NE(parent, child.pid());
+  EXPECT_NE(parent, getpid());
+  EXPECT_EQ(session, self);
+}
+
 TEST_F(SpawnedInitTest, PauseReapsAsInitOfAPidNamespace) {
   if (geteuid() != 0 || access("/usr/bin/unshare", X_OK) != 0) {
     GTEST_SKIP() << "SKIP: root and util-linux";

@@ -21,7 +21,8 @@ const char kUsage[] =
     "  --oom-score-adj N         its OOM score, or the closest one that is allowed\n"
     "  --rlimit NAME=SOFT:HARD   a limit such as nofile=1024:524288, or as close; repeatable\n"
     "  --cgroup DIR              in that cgroup directory, if there is one; repeatable\n"
-    "  --new-session             in a session of its own\n";
+    "  --new-session             in a session of its own\n"
+    "  --orphan                  as nobody's child: who started it sees it end at once\n";
 
 }  // namespace
 

@@ -132,6 +132,13 @@ int Run(int argc, char** argv) {
       setsid();
       continue;
     }
+    if (strcmp(argv[i], "--orphan") == 0) {
+      const pid_t child = fork();
+      if (child != 0) {
+        return child > 0 ? 0 : kNotRunnable;
+      }
+      continue;
+    }
     if (i + 1 == argc || !Apply(argv[i], argv[i + 1])) {
       Complain(kInit, "run: bad option ", argv[i]);
       return kUsageError;

@@ -239,6 +239,7 @@ base::Command Runtime::ExecCommand(const std::string& id, const ExecSpec& spec) 
   command.directory = "/";
   base::Launcher::Options options;
   options.oom_score_adj = spec.oom_score_adj;
+  options.cgroup = spec.cgroup;
   return launcher_.Wrap(std::move(command), options);
 }
 

@@ -46,6 +46,7 @@ struct ExecSpec {
   // runtime stays, runc until every copy of the output is closed.
   std::string waiter;
   int oom_score_adj = 0;  // The container's.
+  std::string cgroup;     // As of base::Launcher::Options.
 };
 
 // Immutable after construction; thread-safe. Every call is a process of its own that ends with the
