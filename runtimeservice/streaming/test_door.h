@@ -88,11 +88,16 @@ class TestClient {
   asio::ip::tcp::socket socket_;
 };
 
-// Collects what a command's client sends; echoes it on standard output.
+// Collects what a command's client sends; echoes it on standard output. At "stall" it takes no more
+// until `resumed`.
 class EchoInput : public CommandInput {
  public:
-  EchoInput(asio::io_context& loop, CommandClient& client) : ended(loop), client_(client) {}
+  EchoInput(asio::io_context& loop, CommandClient& client)
+      : ended(loop), resumed(loop), client_(client) {}
   Task<> Stdin(std::string_view bytes) override {
+    if (bytes == "stall") {
+      co_await resumed.Wait();
+    }
     received += bytes;
     (co_await client_.Write(OutputStream::kStdout, bytes)).IgnoreError();
   }
@@ -106,9 +111,9 @@ class EchoInput : public CommandInput {
 
   std::string received;
   bool stdin_ended = false;
-  bool input_over = false;
   std::vector<std::string> sizes;
-  Signal ended;  // `stdin_ended` or `input_over`.
+  Signal ended;  // `stdin_ended`, or the client.
+  Signal resumed;
 
  private:
   CommandClient& client_;
@@ -142,6 +147,14 @@ class TestDoor : public SessionSource, public SessionRunner {
       thread_.join();
     }
   }
+  // Goes on with an input that stalled.
+  void Resume() {
+    asio::post(loop_, [this] {
+      if (const std::shared_ptr<EchoInput> input = input_.lock()) {
+        input->resumed.Notify();
+      }
+    });
+  }
   uint16_t port() { return acceptor_.local_endpoint().port(); }
   Door& door() { return door_; }
   asio::io_context& loop() { return loop_; }
@@ -165,13 +178,14 @@ class TestDoor : public SessionSource, public SessionRunner {
                                     .tty = session.tty()};
     opened = co_await client.Open(streams);
     auto input = std::make_shared<EchoInput>(loop_, client);
+    input_ = input;
     Signal read_over(loop_);
     bool over = false;
     Spawn(loop_, Read(client, input, &over, &read_over));
     while (!input->stdin_ended && !over && streams.stdin_wanted) {
       co_await input->ended.Wait();
     }
-    if (!over) {
+    if (!over || input->stdin_ended) {
       for (const std::string& text : errors) {
         (co_await client.Write(OutputStream::kStderr, text)).IgnoreError();
       }
@@ -242,6 +256,7 @@ class TestDoor : public SessionSource, public SessionRunner {
   }
 
   asio::io_context loop_;
+  std::weak_ptr<EchoInput> input_;  // Of the last exec.
   Door door_;
   asio::ip::tcp::acceptor acceptor_;
   asio::executor_work_guard<asio::io_context::executor_type> work_;

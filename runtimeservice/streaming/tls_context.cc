@@ -4,10 +4,10 @@
 #include <openssl/ssl.h>
 #include <sys/stat.h>
 
-#include <cerrno>
 #include <string>
 #include <string_view>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
@@ -20,9 +20,6 @@ std::string LastReason() {
   // The last is the most particular: "no start line", "key values mismatch".
   const unsigned long code = ERR_peek_last_error();
   ERR_clear_error();
-  if (ERR_SYSTEM_ERROR(code)) {
-    return ERR_GET_REASON(code) == ENOENT ? "No such file or directory" : "cannot be read";
-  }
   const char* words = ERR_reason_error_string(code);
   return words == nullptr ? "OpenSSL refuses it" : words;
 }
@@ -69,12 +66,24 @@ absl::Status SetCipherSuites(SSL_CTX* context, const crisp::stream::Settings& se
   return absl::OkStatus();
 }
 
+// OpenSSL says "system lib" of a file that is not there.
+absl::Status Readable(std::string_view setting, const std::string& path) {
+  const absl::StatusOr<base::UniqueFd> file = base::Open(path, O_RDONLY);
+  if (file.ok()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      base::StrCat(setting, ": ", base::ToStd(file.status().message())));
+}
+
 absl::Status LoadFiles(SSL_CTX* context, const crisp::stream::Settings& settings) {
   const std::string& certificate = settings.tls_certificate();
+  RETURN_IF_ERROR(Readable("tls_certificate", certificate));
   if (SSL_CTX_use_certificate_chain_file(context, certificate.c_str()) != 1) {
     return Refused("tls_certificate", certificate, LastReason());
   }
   const std::string& key = settings.tls_key();
+  RETURN_IF_ERROR(Readable("tls_key", key));
   if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1 ||
       SSL_CTX_check_private_key(context) != 1) {
     return Refused("tls_key", key, LastReason());
@@ -83,6 +92,7 @@ absl::Status LoadFiles(SSL_CTX* context, const crisp::stream::Settings& settings
   if (authority.empty()) {
     return absl::OkStatus();
   }
+  RETURN_IF_ERROR(Readable("tls_client_ca", authority));
   STACK_OF(X509_NAME)* names = SSL_load_client_CA_file(authority.c_str());
   if (names == nullptr || SSL_CTX_load_verify_file(context, authority.c_str()) != 1) {
     sk_X509_NAME_pop_free(names, X509_NAME_free);

@@ -62,6 +62,7 @@ class WebSocketConnection::Impl : public std::enable_shared_from_this<Impl> {
       : loop_(loop),
         text_(kind == Messages::kText),
         idle_(limits.idle),
+        pong_(limits.pong),
         stream_(loop, std::move(stream)),
         clock_(loop),
         write_turns_(loop),
@@ -91,6 +92,7 @@ class WebSocketConnection::Impl : public std::enable_shared_from_this<Impl> {
   asio::io_context& loop_;
   const bool text_;
   const absl::Duration idle_;
+  const absl::Duration pong_;
   websocket::stream<WebSocketLayer, false> stream_;
   asio::steady_timer clock_;  // Of Watch.
   Turns write_turns_;
@@ -215,7 +217,7 @@ Task<> WebSocketConnection::Impl::Close(WebSocketClose code, std::string_view re
 Task<> WebSocketConnection::Impl::Watch(std::shared_ptr<Impl> self) {
   const absl::Duration idle = self->idle_;
   const bool limited = idle > absl::ZeroDuration();
-  const absl::Duration step = limited ? std::min(kPongInterval, idle / 4) : kPongInterval;
+  const absl::Duration step = limited ? std::min(self->pong_, idle / 4) : self->pong_;
   while (true) {
     self->clock_.expires_after(absl::ToChronoNanoseconds(step));
     Error error;

@@ -15,9 +15,7 @@
 
 namespace streaming {
 
-// What a client that is silent otherwise must hear from us, and how long it has to answer our
-// close. The Go clients give up after 60 s without a byte.
-inline constexpr absl::Duration kPongInterval = absl::Seconds(5);
+// How long a client has to answer our close.
 inline constexpr absl::Duration kCloseLimit = absl::Seconds(5);
 
 // Codes of a close frame (RFC 6455 section 7.4.1).
