@@ -33,6 +33,8 @@
 #include "runtimeservice/streaming/limits.h"
 #include "runtimeservice/streaming/protocol.h"
 #include "runtimeservice/streaming/runner.h"
+#include "runtimeservice/streaming/spdy_command.h"
+#include "runtimeservice/streaming/spdy_forward.h"
 #include "runtimeservice/streaming/tls_context.h"
 #include "runtimeservice/streaming/tokens.h"
 
@@ -114,42 +116,30 @@ Limits LimitsOf(const crisp::stream::Settings& settings) {
           .idle = absl::Seconds(settings.idle_seconds())};
 }
 
-// In the place of SPDY's clients.
-absl::Status NoSpdy() { return absl::UnimplementedError("SPDY is not spoken"); }
-
-class NoCommandClient final : public CommandClient {
-  Task<absl::Status> Open(const CommandStreams&) override { co_return NoSpdy(); }
-  Task<absl::Status> ReadInput(CommandInput&) override { co_return NoSpdy(); }
-  Task<absl::Status> Write(OutputStream, std::string_view) override { co_return NoSpdy(); }
-  Task<> Finish(const CommandResult&) override { co_return; }
-  void Abort() override {}
-};
-
-class NoForwardClient final : public ForwardClient {
-  Task<absl::Status> Serve(OnConnection) override { co_return NoSpdy(); }
-  void Abort() override {}
-};
-
 absl::Status Serve(const crisp::stream::Settings& settings) {
   ASSIGN_OR_RETURN(const base::UniqueFd lock, TakeLock(settings.directory()));
   asio::io_context loop(1);
   Activity activity(loop);
   Tokens tokens(settings.max_urls(), absl::Seconds(settings.url_seconds()));
+  const Limits limits = LimitsOf(settings);
   Runner runner(loop);
   std::unique_ptr<TlsContext> tls;
   if (settings.tls()) {
     ASSIGN_OR_RETURN(tls, TlsContext::Make(settings));
   }
-  const Door door{
-      .loop = loop,
-      .limits = LimitsOf(settings),
-      .tls = tls.get(),
-      .source = tokens,
-      .runner = runner,
-      .spdy_command = [](const std::unique_ptr<ByteStream>&,
-                         int) { return std::make_unique<NoCommandClient>(); },
-      .spdy_forward =
-          [](const std::unique_ptr<ByteStream>&) { return std::make_unique<NoForwardClient>(); }};
+  const Door door{.loop = loop,
+                  .limits = limits,
+                  .tls = tls.get(),
+                  .source = tokens,
+                  .runner = runner,
+                  .spdy_command =
+                      [&](std::unique_ptr<ByteStream> bytes, int version) {
+                        return MakeSpdyCommandClient(loop, std::move(bytes), version, limits);
+                      },
+                  .spdy_forward =
+                      [&](std::unique_ptr<ByteStream> bytes) {
+                        return MakeSpdyForwardClient(loop, std::move(bytes), limits);
+                      }};
   const auto serve = [&door](asio::ip::tcp::socket socket) {
     return ServeConnection(std::move(socket), door);
   };

@@ -78,25 +78,25 @@ absl::Status Readable(std::string_view setting, const std::string& path) {
 
 absl::Status LoadFiles(SSL_CTX* context, const crisp::stream::Settings& settings) {
   const std::string& certificate = settings.tls_certificate();
-  RETURN_IF_ERROR(Readable("tls_certificate", certificate));
+  RETURN_IF_ERROR(Readable("stream_tls_cert", certificate));
   if (SSL_CTX_use_certificate_chain_file(context, certificate.c_str()) != 1) {
-    return Refused("tls_certificate", certificate, LastReason());
+    return Refused("stream_tls_cert", certificate, LastReason());
   }
   const std::string& key = settings.tls_key();
-  RETURN_IF_ERROR(Readable("tls_key", key));
+  RETURN_IF_ERROR(Readable("stream_tls_key", key));
   if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1 ||
       SSL_CTX_check_private_key(context) != 1) {
-    return Refused("tls_key", key, LastReason());
+    return Refused("stream_tls_key", key, LastReason());
   }
   const std::string& authority = settings.tls_client_ca();
   if (authority.empty()) {
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(Readable("tls_client_ca", authority));
+  RETURN_IF_ERROR(Readable("stream_tls_ca", authority));
   STACK_OF(X509_NAME)* names = SSL_load_client_CA_file(authority.c_str());
   if (names == nullptr || SSL_CTX_load_verify_file(context, authority.c_str()) != 1) {
     sk_X509_NAME_pop_free(names, X509_NAME_free);
-    return Refused("tls_client_ca", authority, LastReason());
+    return Refused("stream_tls_ca", authority, LastReason());
   }
   SSL_CTX_set_client_CA_list(context, names);
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);

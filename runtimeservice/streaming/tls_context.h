@@ -20,7 +20,7 @@ using TlsContextPtr = std::shared_ptr<ssl_ctx_st>;
 class TlsContext {
  public:
   // Reads the files that `settings` names (tls_certificate, tls_key, tls_client_ca). Fails with
-  // INVALID_ARGUMENT naming the setting, its file and OpenSSL's reason.
+  // INVALID_ARGUMENT naming the key of [crisp.api], its file and OpenSSL's reason.
   static absl::StatusOr<std::unique_ptr<TlsContext>> Make(const crisp::stream::Settings& settings);
 
   // The context for a new connection. Looks whether a file has changed (stat(2) each); new content

@@ -183,13 +183,13 @@ TEST_F(TlsContextTest, TheErrorNamesSettingAndFile) {
     return error;
   };
   EXPECT_THAT(with([](auto& s) { s.set_tls_certificate("/none.crt"); }),
-              HasSubstr("tls_certificate: open /none.crt: No such file"));
+              HasSubstr("stream_tls_cert: open /none.crt: No such file"));
   EXPECT_THAT(with([](auto& s) { s.set_tls_key("/none.key"); }),
-              HasSubstr("tls_key: open /none.key: No such file"));
+              HasSubstr("stream_tls_key: open /none.key: No such file"));
   EXPECT_THAT(with([](auto& s) { s.set_tls_client_ca("/none.ca"); }),
-              HasSubstr("tls_client_ca: open /none.ca: No such file"));
+              HasSubstr("stream_tls_ca: open /none.ca: No such file"));
   EXPECT_THAT(with([](auto& s) { s.set_tls_certificate("/dev/null"); }),
-              HasSubstr("tls_certificate /dev/null: "));
+              HasSubstr("stream_tls_cert /dev/null: "));
   EXPECT_THAT(with([](auto& s) { s.set_tls_min_version("VersionTLS11"); }),
               HasSubstr("tls_min_version VersionTLS11: "));
   EXPECT_THAT(with([](auto& s) { s.add_tls_cipher_suites("TLS_FOO"); }),

@@ -1,6 +1,9 @@
 // crisp-stream as the daemon sees it: started at the first URL, found again, swept, retired.
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/socket.h>
 
+#include <cerrno>
 #include <functional>
 #include <string>
 #include <thread>
@@ -9,6 +12,7 @@
 #include "base/cgroup.h"
 #include "base/files.h"
 #include "base/strings.h"
+#include "test/client/stream_client.h"
 #include "test/integration/fixture.h"
 
 namespace test {
@@ -21,6 +25,24 @@ using testing::Not;
 using testing::SizeIs;
 using testing::StartsWith;
 
+const CommandOptions kOutput{.transport = Transport::kWebSocket, .err = false};
+
+// A socket that listens on a free port of 127.0.0.1, as another program may.
+absl::StatusOr<base::UniqueFd> ListenOnLoopback(int* port) {
+  base::UniqueFd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  if (bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0 ||
+      listen(listener.get(), 1) != 0 ||
+      getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+    return base::ErrnoStatus(errno, "listen");
+  }
+  *port = ntohs(address.sin_port);
+  return listener;
+}
+
 class StreamsLifecycleTest : public IntegrationTest {
  protected:
   void SetUp() override {
@@ -31,15 +53,28 @@ class StreamsLifecycleTest : public IntegrationTest {
     ASSERT_OK_AND_ASSIGN(container_, RunContainer(pod_, "main", "exec sleep 4321"));
   }
 
+  // Of a shell's script with its output.
   absl::StatusOr<std::string> ExecUrl(
+      const std::string& script = "true",
       const std::function<void(cri::ExecRequest*)>& change = nullptr) const {
     cri::ExecRequest request;
     request.set_container_id(container_);
-    request.add_cmd("true");
+    request.add_cmd("sh");
+    request.add_cmd("-c");
+    request.add_cmd(script);
     request.set_stdout(true);
     if (change) change(&request);
     ASSIGN_OR_RETURN(const cri::ExecResponse response, client().Call(&RuntimeStub::Exec, request));
     return response.url();
+  }
+  // A new daemon with this line in [crisp.api].
+  absl::Status RestartWith(const std::string& line) {
+    RETURN_IF_ERROR(daemon().Crash());
+    RETURN_IF_ERROR(environment().EditConfig("[crisp.api]", "[crisp.api]\n" + line));
+    return daemon().Start();
+  }
+  std::vector<pid_t> InCgroup() const {
+    return base::CgroupProcesses(environment().Get("CGROUP") + "/streams");
   }
   // The processes of crisp-stream, over all instances.
   std::vector<pid_t> Servers() const {
@@ -93,9 +128,6 @@ TEST_F(StreamsLifecycleTest, ItOutlivesTheDaemonWhichFindsItAgain) {
   EXPECT_EQ(Servers(), servers);
   ASSERT_OK(daemon().Stop());
   EXPECT_EQ(Servers(), servers);
-  ASSERT_OK(daemon().Start());
-  ASSERT_OK(ExecUrl());
-  EXPECT_EQ(Servers(), servers);
 }
 
 TEST_F(StreamsLifecycleTest, OneThatWasKilledIsSweptAndReplaced) {
@@ -131,9 +163,7 @@ TEST_F(StreamsLifecycleTest, OneThatDiedWithTheDaemonIsSweptAtTheStart) {
 TEST_F(StreamsLifecycleTest, WithOtherSettingsTheOldOneEnds) {
   ASSERT_OK_AND_ASSIGN(const std::string before, ExecUrl());
   const std::vector<pid_t> servers = Servers();
-  ASSERT_OK(daemon().Stop());
-  ASSERT_OK(environment().EditConfig("[crisp.api]", "[crisp.api]\nstream_max_urls = 7"));
-  ASSERT_OK(daemon().Start());
+  ASSERT_OK(RestartWith("stream_max_urls = 7"));
   EXPECT_TRUE(Eventually([&] { return Servers().empty() && Folders().empty(); }));
   for (int i = 0; i < 7; ++i) {
     ASSERT_OK(ExecUrl());
@@ -142,6 +172,162 @@ TEST_F(StreamsLifecycleTest, WithOtherSettingsTheOldOneEnds) {
   EXPECT_THAT(refused, HasCode(absl::StatusCode::kResourceExhausted));
   EXPECT_THAT(std::string(refused.status().message()), HasSubstr("stream_max_urls"));
   EXPECT_NE(Servers(), servers);
+}
+
+TEST_F(StreamsLifecycleTest, AUrlIsGoodAfterTheDaemonWasKilled) {
+  ASSERT_OK_AND_ASSIGN(const std::string url, ExecUrl("echo out-of-it"));
+  ASSERT_OK(CrashAndRestart());
+  ASSERT_OK_AND_ASSIGN(const auto session, CommandSession::Open(url, kOutput));
+  ASSERT_OK_AND_ASSIGN(const CommandOutcome outcome, session->ReadAll());
+  EXPECT_EQ(outcome.out, "out-of-it\n");
+  EXPECT_EQ(outcome.exit_code(), 0);
+  EXPECT_FALSE(CommandSession::Open(url, kOutput).ok());  // It was used.
+}
+
+TEST_F(StreamsLifecycleTest, ASessionGoesOnWhileTheDaemonIsReplaced) {
+  ASSERT_OK_AND_ASSIGN(const std::string url,
+                       ExecUrl("echo begun; until test -e /tmp/go; do sleep 0.1; done; echo went"));
+  ASSERT_OK_AND_ASSIGN(const auto session, CommandSession::Open(url, kOutput));
+  ASSERT_OK(session->ReadUntil("begun"));
+  ASSERT_OK(CrashAndRestart());
+  ASSERT_OK(Exec(container_, {"touch", "/tmp/go"}));
+  ASSERT_OK_AND_ASSIGN(const CommandOutcome outcome, session->ReadAll());
+  EXPECT_EQ(outcome.out, "begun\nwent\n");
+}
+
+TEST_F(StreamsLifecycleTest, WhatAKilledOneRanIsKilled) {
+  ASSERT_OK_AND_ASSIGN(const std::string url, ExecUrl("echo begun; exec sleep 4322"));
+  ASSERT_OK_AND_ASSIGN(const auto session, CommandSession::Open(url, kOutput));
+  ASSERT_OK(session->ReadUntil("begun"));
+  ASSERT_THAT(Processes("pod"), SizeIs(2));
+  ASSERT_EQ(kill(Servers().at(0), SIGKILL), 0);
+  EXPECT_TRUE(Eventually([&] { return Folders().empty(); }));
+  EXPECT_THAT(Processes("pod"), SizeIs(1));
+  EXPECT_THAT(InCgroup(), IsEmpty());
+}
+
+TEST_F(StreamsLifecycleTest, ARetiredOneServesItsLastSessionToTheEnd) {
+  ASSERT_OK_AND_ASSIGN(const std::string url,
+                       ExecUrl("echo begun; until test -e /tmp/go; do sleep 0.1; done; echo went"));
+  ASSERT_OK_AND_ASSIGN(const std::string unused, ExecUrl());
+  ASSERT_OK_AND_ASSIGN(const auto session, CommandSession::Open(url, kOutput));
+  ASSERT_OK(session->ReadUntil("begun"));
+  const std::vector<pid_t> before = Servers();
+  ASSERT_OK(RestartWith("stream_max_streams = 99"));
+  ASSERT_OK(ExecUrl());
+  EXPECT_THAT(Servers(), SizeIs(2));
+  EXPECT_FALSE(CommandSession::Open(unused, kOutput).ok());
+  ASSERT_OK(Exec(container_, {"touch", "/tmp/go"}));
+  ASSERT_OK_AND_ASSIGN(const CommandOutcome outcome, session->ReadAll());
+  EXPECT_EQ(outcome.out, "begun\nwent\n");
+  EXPECT_TRUE(Eventually([&] { return Servers().size() == 1 && Folders().size() == 1; }));
+  EXPECT_NE(Servers(), before);
+}
+
+TEST_F(StreamsLifecycleTest, ItEndsWhenNobodyNeedsIt) {
+  ASSERT_OK(RestartWith("stream_linger_timeout = 1"));
+  ASSERT_OK_AND_ASSIGN(const std::string url, ExecUrl("echo out-of-it"));
+  ASSERT_OK_AND_ASSIGN(const auto session, CommandSession::Open(url, kOutput));
+  ASSERT_OK(session->ReadAll());
+  EXPECT_TRUE(Eventually([&] { return Servers().empty() && Folders().empty(); }));
+  ASSERT_OK(ExecUrl());
+  EXPECT_THAT(Servers(), SizeIs(1));
+}
+
+TEST_F(StreamsLifecycleTest, APortThatIsTakenIsTheRequestsErrorUntilItIsFree) {
+  int port = 0;
+  ASSERT_OK_AND_ASSIGN(base::UniqueFd listener, ListenOnLoopback(&port));
+  ASSERT_OK(RestartWith(StrCat("stream_port = ", port)));
+  const auto refused = ExecUrl();
+  EXPECT_THAT(refused, HasCode(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(std::string(refused.status().message()),
+              HasSubstr(StrCat("stream_port ", port, " on 127.0.0.1: Address already in use")));
+  EXPECT_THAT(Folders(), IsEmpty());
+  EXPECT_THAT(InCgroup(), IsEmpty());
+  listener.Reset();
+  ASSERT_OK_AND_ASSIGN(const std::string url, ExecUrl());
+  EXPECT_THAT(url, StartsWith(StrCat("http://127.0.0.1:", port, "/exec/")));
+}
+
+TEST_F(StreamsLifecycleTest, ABadCertificateOrProgramIsTheRequestsError) {
+  const std::string file = environment().Get("RUN") + "/not.pem";
+  ASSERT_OK(base::ReplaceFile(file, "rubbish", 0600, base::Durability::kVolatile));
+  ASSERT_OK(RestartWith(StrCat("stream_enable_tls = true\nstream_tls_cert = \"", file,
+                               "\"\nstream_tls_key = \"", file, "\"")));
+  const auto refused = ExecUrl();
+  EXPECT_FALSE(refused.ok());
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("stream_tls_cert"));
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr(file));
+  EXPECT_THAT(Folders(), IsEmpty());
+  ASSERT_OK(environment().EditConfig("stream_enable_tls = true", "stream_path = \"/no/such\""));
+  ASSERT_OK(RestartWith("stream_max_urls = 9"));
+  const auto missing = ExecUrl();
+  EXPECT_THAT(missing, HasCode(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(std::string(missing.status().message()), HasSubstr("stream_path"));
+}
+
+TEST_F(StreamsLifecycleTest, BadRequestsNameTheFieldAndStartNothing) {
+  using Change = std::function<void(cri::ExecRequest*)>;
+  struct Bad {
+    Change change;
+    absl::StatusCode code;
+    std::string word;
+  };
+  const absl::StatusCode invalid = absl::StatusCode::kInvalidArgument;
+  for (const Bad& bad : std::vector<Bad>{
+           {[](auto* r) { r->clear_cmd(); }, invalid, "cmd"},
+           {[](auto* r) { r->set_stdout(false); }, invalid, "stdin, stdout and stderr"},
+           {[](auto* r) { r->set_tty(true), r->set_stderr(true); }, invalid, "tty"},
+           {[](auto* r) { r->set_container_id(""); }, invalid, "id"},
+           {[](auto* r) { r->set_container_id("no id"); }, absl::StatusCode::kNotFound, "id"},
+           {[](auto* r) { *r->mutable_cmd(0) = std::string(3 << 20, 'x'); }, invalid, "cmd"},
+           {[](auto* r) { r->set_container_id(std::string(64, '0')); }, absl::StatusCode::kNotFound,
+            "000"}}) {
+    const auto refused = ExecUrl("true", bad.change);
+    EXPECT_THAT(refused, HasCode(bad.code)) << bad.word;
+    EXPECT_THAT(std::string(refused.status().message()), HasSubstr(bad.word));
+  }
+  cri::AttachRequest attach;
+  attach.set_container_id(container_);
+  EXPECT_THAT(client().Call(&RuntimeStub::Attach, attach), HasCode(invalid));
+  attach.set_stderr(true);
+  attach.set_tty(true);
+  EXPECT_THAT(client().Call(&RuntimeStub::Attach, attach), HasCode(invalid));
+  attach.set_tty(false);
+  attach.set_container_id("");
+  EXPECT_THAT(client().Call(&RuntimeStub::Attach, attach), HasCode(invalid));
+  cri::PortForwardRequest forward;
+  EXPECT_THAT(client().Call(&RuntimeStub::PortForward, forward), HasCode(invalid));
+  forward.set_pod_sandbox_id(pod_);
+  for (const int port : {0, -1, 65536}) {
+    forward.clear_port();
+    forward.add_port(port);
+    const auto refused = client().Call(&RuntimeStub::PortForward, forward);
+    EXPECT_THAT(refused, HasCode(invalid));
+    EXPECT_THAT(std::string(refused.status().message()), HasSubstr("port"));
+  }
+  EXPECT_THAT(Servers(), IsEmpty());
+  EXPECT_THAT(Folders(), IsEmpty());
+}
+
+TEST_F(StreamsLifecycleTest, WhatDoesNotRunHasNoStreams) {
+  cri::AttachRequest attach;
+  attach.set_container_id(container_);
+  attach.set_stdout(true);
+  cri::PortForwardRequest forward;
+  forward.set_pod_sandbox_id(pod_);
+  EXPECT_OK(client().Call(&RuntimeStub::Attach, attach));
+  EXPECT_OK(client().Call(&RuntimeStub::PortForward, forward));
+  ASSERT_OK(StopContainer(container_, 0));
+  const absl::StatusCode failed = absl::StatusCode::kFailedPrecondition;
+  EXPECT_THAT(ExecUrl(), HasCode(failed));
+  EXPECT_THAT(client().Call(&RuntimeStub::Attach, attach), HasCode(failed));
+  ASSERT_OK_AND_ASSIGN(const std::string created,
+                       Create(ContainerRequest(pod_, "created", "exec sleep 4321")));
+  EXPECT_THAT(ExecUrl("true", [&](auto* request) { request->set_container_id(created); }),
+              HasCode(failed));
+  ASSERT_OK(StopPod(pod_));
+  EXPECT_THAT(client().Call(&RuntimeStub::PortForward, forward), HasCode(failed));
 }
 
 }  // namespace
