@@ -21,6 +21,7 @@ namespace stream = crisp::stream;
 struct WindowSize {
   uint16_t width = 0;   // Columns.
   uint16_t height = 0;  // Rows.
+  friend bool operator==(const WindowSize&, const WindowSize&) = default;
 };
 
 // The folder of the session is the record of the command: it is there before the command is and

@@ -35,13 +35,13 @@ ExecSession::ExecSession(asio::io_context& loop, const stream::ExecSession& sess
     : loop_(loop),
       session_(session),
       client_(client),
+      client_output_(loop, client),
       stalled_after_end_(stalled_after_end),
       process_(loop, session),
       input_ready_(loop),
       size_known_(loop),
       pumps_(loop),
-      others_(loop),
-      told_signal_(loop) {}
+      others_(loop) {}
 
 ExecSession::~ExecSession() = default;
 
@@ -60,12 +60,9 @@ Task<> ExecSession::Run() {
   others_.Spawn(ReadClient());
   const CommandResult result = co_await RunCommand();
   if (!client_left_) {
-    ++sending_;
-    co_await client_.Finish(result);
-    --sending_;
+    co_await client_output_.Finish(result);
   }
-  told_ = true;
-  told_signal_.Notify();
+  client_output_.End();
   process_.StopWatching();
   client_.Abort();
   co_await others_.Join();
@@ -73,7 +70,7 @@ Task<> ExecSession::Run() {
 
 Task<> ExecSession::ReadClient() {
   const absl::Status ended = co_await client_.ReadInput(*this);
-  if (!ended.ok() && !told_) {
+  if (!ended.ok() && !client_output_.ended()) {
     base::LogDebug("exec in container ", session_.container_id(),
                    ": client: ", base::ToStd(ended.message()));
   }
@@ -132,15 +129,13 @@ Task<CommandResult> ExecSession::RunCommand() {
 // After the container's end nobody waits for a client: what it does not take is lost.
 Task<> ExecSession::DropStalledClient() {
   co_await process_.WaitForContainerEnd();
-  while (!told_ && process_.ContainerEnded()) {
-    const uint64_t before = sent_;
-    const bool told = co_await told_signal_.WaitFor(stalled_after_end_);
-    if (!told && sending_ > 0 && sent_ == before) {
-      base::LogInfo("exec in container ", session_.container_id(),
-                    ": its client takes no output; dropped");
-      client_.Abort();
-      break;
-    }
+  if (client_output_.ended() || !process_.ContainerEnded()) {
+    co_return;
+  }
+  const bool dropped = co_await client_output_.DropStalled(stalled_after_end_);
+  if (dropped) {
+    base::LogInfo("exec in container ", session_.container_id(),
+                  ": its client takes no output; dropped");
   }
 }
 
@@ -198,10 +193,7 @@ Task<bool> ExecSession::Send(const Output& output, std::string_view bytes) {
   if (!output.wanted) {
     co_return true;
   }
-  ++sending_;
-  const absl::Status sent = co_await client_.Write(output.stream, bytes);
-  --sending_;
-  ++sent_;
+  const absl::Status sent = co_await client_output_.Write(output.stream, bytes);
   co_return sent.ok();
 }
 

@@ -9,15 +9,13 @@
 #include "absl/time/time.h"
 #include "proto/stream.pb.h"
 #include "runtimeservice/streaming/async.h"
+#include "runtimeservice/streaming/client_output.h"
 #include "runtimeservice/streaming/command_client.h"
 #include "runtimeservice/streaming/descriptor.h"
 #include "runtimeservice/streaming/exec_process.h"
 #include "runtimeservice/streaming/task_group.h"
 
 namespace streaming {
-
-// How long a client may take no output once the container has ended; then it is dropped.
-inline constexpr absl::Duration kStalledAfterEnd = absl::Seconds(30);
 
 // A client that leaves does not end the command (so does CRI-O): the command's input ends, its
 // output pipes have no reader, so that the next write gets SIGPIPE, its terminal is hung up.
@@ -52,6 +50,7 @@ class ExecSession : private CommandInput {
   asio::io_context& loop_;
   const stream::ExecSession& session_;
   CommandClient& client_;
+  ClientOutput client_output_;
   const absl::Duration stalled_after_end_;
   ExecProcess process_;
 
@@ -67,12 +66,6 @@ class ExecSession : private CommandInput {
   std::unique_ptr<Output> error_;
   TaskGroup pumps_;
   TaskGroup others_;
-
-  // To see a client that takes nothing.
-  size_t sending_ = 0;
-  uint64_t sent_ = 0;  // Calls that came back.
-  bool told_ = false;
-  Signal told_signal_;
 };
 
 }  // namespace streaming

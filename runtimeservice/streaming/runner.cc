@@ -2,6 +2,7 @@
 
 #include <csignal>
 
+#include "runtimeservice/streaming/attach_session.h"
 #include "runtimeservice/streaming/exec_session.h"
 #include "runtimeservice/streaming/forward_session.h"
 
@@ -15,17 +16,8 @@ Task<> Runner::RunExec(const stream::ExecSession& session, CommandClient& client
 }
 
 Task<> Runner::RunAttach(const stream::AttachSession& session, CommandClient& client) {
-  const CommandStreams streams = {.stdin_wanted = session.stdin(),
-                                  .stdout_wanted = session.stdout(),
-                                  .stderr_wanted = session.stderr(),
-                                  .tty = session.tty()};
-  const absl::Status opened = co_await client.Open(streams);
-  if (opened.ok()) {
-    CommandResult result;
-    result.status = absl::UnimplementedError("attach");
-    co_await client.Finish(result);
-  }
-  client.Abort();
+  AttachSession attach(loop_, session, client);
+  co_await attach.Run();
 }
 
 Task<> Runner::RunPortForward(const stream::PortForwardSession& session, ForwardClient& client) {
