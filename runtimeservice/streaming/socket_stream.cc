@@ -186,17 +186,27 @@ class TlsStream final : public SocketStream {
   }
 
   Task<absl::Status> Write(std::span<const std::string_view> pieces) override {
-    // Small pieces (a frame's head, its payload) share a record.
+    // Small pieces (a frame's head, the beginning of its payload) share a record.
     std::array<char, kRecordBytes> record;
     size_t filled = 0;
     for (std::string_view piece : pieces) {
       while (!piece.empty()) {
+        if (filled == 0 && piece.size() >= record.size()) {
+          const std::string_view whole =
+              piece.substr(0, piece.size() / kRecordBytes * kRecordBytes);
+          absl::Status written = co_await WriteRecords(whole);
+          if (!written.ok()) {
+            co_return written;
+          }
+          piece.remove_prefix(whole.size());
+          continue;
+        }
         const size_t taken = std::min(piece.size(), record.size() - filled);
         std::memcpy(record.data() + filled, piece.data(), taken);
         piece.remove_prefix(taken);
         filled += taken;
         if (filled == record.size()) {
-          absl::Status written = co_await WriteRecord(std::string_view(record.data(), filled));
+          absl::Status written = co_await WriteRecords(std::string_view(record.data(), filled));
           if (!written.ok()) {
             co_return written;
           }
@@ -204,7 +214,7 @@ class TlsStream final : public SocketStream {
         }
       }
     }
-    absl::Status written = co_await WriteRecord(std::string_view(record.data(), filled));
+    absl::Status written = co_await WriteRecords(std::string_view(record.data(), filled));
     co_return written;
   }
 
@@ -239,7 +249,7 @@ class TlsStream final : public SocketStream {
  private:
   static constexpr size_t kRecordBytes = 16 << 10;
 
-  Task<absl::Status> WriteRecord(std::string_view bytes) {
+  Task<absl::Status> WriteRecords(std::string_view bytes) {
     while (!bytes.empty() && !failed_) {
       size_t size = 0;
       ERR_clear_error();
@@ -292,7 +302,6 @@ class TlsStream final : public SocketStream {
   // OpenSSL may go on for ever without waiting once, when the client is fast enough.
   Task<> LetOthersRun() {
     if (++steps_ % 16 == 0) {
-      Error error;
       co_await asio::post(socket_.get_executor(), asio::use_awaitable);
     }
   }

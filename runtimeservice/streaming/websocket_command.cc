@@ -62,7 +62,7 @@ class WebSocketCommandClient final : public CommandClient {
     finished_ = true;
     const std::string status = has_document_ ? StatusDocument(result) : StatusText(result);
     if (!status.empty()) {
-      co_await messages_.Write(kError, status);
+      (co_await messages_.Write(kError, status)).IgnoreError();
     }
     co_await messages_.connection().Close(WebSocketClose::kNormal, "");
   }

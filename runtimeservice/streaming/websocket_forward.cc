@@ -69,7 +69,8 @@ class ChannelConnection final : public ForwardedConnection {
 
   Task<> Fail(std::string_view text) override {
     if (!shared_->ended && !finished_) {
-      co_await shared_->messages.Write(static_cast<uint8_t>(channel_ + 1), text);
+      const auto channel = static_cast<uint8_t>(channel_ + 1);
+      (co_await shared_->messages.Write(channel, text)).IgnoreError();
       Finish();
     }
   }
