@@ -26,6 +26,7 @@ class CommandInput {
   virtual ~CommandInput() = default;
   // `bytes` are valid until it returns. After StdinEnded none come.
   virtual Task<> Stdin(std::string_view bytes) = 0;
+  // May come while Stdin waits, which is to return then: the client has left.
   virtual void StdinEnded() = 0;
   // Neither is 0.
   virtual void Resized(uint16_t width, uint16_t height) = 0;

@@ -13,8 +13,8 @@ struct Limits {
   size_t max_header_bytes = 64 << 10;      // Of an HTTP header or a SPDY header block, inflated.
   absl::Duration creation = absl::Seconds(30);  // For the handshake; then for all streams.
   absl::Duration idle = absl::Hours(4);         // Without a byte on any stream. 0: for ever.
-  // How often a WebSocket client whose pings wait unread, as its input does, hears from us: the Go
-  // clients give up after 60 s without a byte.
+  // How often a client whose input waits unread hears from us. Over WebSocket its pings wait, too,
+  // and the Go clients give up after 60 s without a byte; and only so we hear that it is gone.
   absl::Duration pong = absl::Seconds(5);
 };
 

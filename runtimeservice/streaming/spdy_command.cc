@@ -43,6 +43,7 @@ class SpdyCommandClient final : public CommandClient {
     std::string early;  // Came before all streams were there.
   };
 
+  Task<absl::Status> ReadUntilEnd(CommandInput& input);
   bool Complete() const;
   std::string Missing() const;
   void Opened(const SpdyEvent& event);
@@ -61,6 +62,7 @@ class SpdyCommandClient final : public CommandClient {
   const std::array<Channel*, 5> channels_ = {&error_, &stdin_, &stdout_, &stderr_, &resize_};
   ResizeDocuments sizes_;
   bool sizes_broken_ = false;
+  bool delivering_ = false;
 };
 
 bool SpdyCommandClient::Complete() const {
@@ -151,6 +153,18 @@ absl::Status SpdyCommandClient::KeepEarly(const SpdyEvent& event) {
 }
 
 Task<absl::Status> SpdyCommandClient::ReadInput(CommandInput& input) {
+  // When the client leaves while its input waits, that wait is to end.
+  connection_->OnClosed([this, &input] {
+    if (delivering_) {
+      input.StdinEnded();
+    }
+  });
+  absl::Status end = co_await ReadUntilEnd(input);
+  connection_->OnClosed(nullptr);
+  co_return end;
+}
+
+Task<absl::Status> SpdyCommandClient::ReadUntilEnd(CommandInput& input) {
   for (Channel* channel : {&resize_, &stdin_}) {
     const std::string early = std::exchange(channel->early, {});
     if (channel->stream != 0) {
@@ -182,7 +196,9 @@ Task<> SpdyCommandClient::Deliver(Channel& channel, std::string_view bytes, bool
                                   CommandInput& input) {
   if (&channel == &stdin_) {
     if (!bytes.empty()) {
+      delivering_ = true;
       co_await input.Stdin(bytes);
+      delivering_ = false;
     }
     if (done) {
       input.StdinEnded();

@@ -18,6 +18,8 @@ constexpr size_t kFramesAtOnce = 7;
 // Control frames that wait for the socket. Beyond, the client is not read on: it may flood us with
 // pings and read nothing.
 constexpr size_t kMaxQueue = 64 << 10;
+// A ping of ours; the client's are odd.
+constexpr uint32_t kProbe = 2;
 // How long a client that is thrown out may take to close before it is cut off.
 constexpr absl::Duration kGoodbye = absl::Seconds(1);
 
@@ -73,6 +75,7 @@ Task<absl::StatusOr<std::optional<SpdyEvent>>> SpdyConnection::Next() {
       Leave(SpdyGoAway::kProtocolError, event.status(), kGoodbye);
     } else if (event->has_value()) {
       reading_ = false;
+      ++events_;
       co_return *std::move(event);
     }
   }
@@ -315,30 +318,44 @@ void SpdyConnection::SetDeadline(base::SteadyTime deadline, absl::Status why) {
   changed_.Notify();
 }
 
+std::pair<base::SteadyTime, absl::Status> SpdyConnection::NextDeadline() const {
+  base::SteadyTime next = base::SteadyTime::InfiniteFuture();
+  absl::Status why;
+  if (limits_.idle > absl::ZeroDuration()) {
+    next = last_data_ + limits_.idle;
+    why = absl::DeadlineExceededError(
+        base::StrCat("no data for idle_seconds (", absl::ToInt64Seconds(limits_.idle), ")"));
+  }
+  if (deadline_.has_value() && *deadline_ < next) {
+    next = *deadline_;
+    why = deadline_why_;
+  }
+  return {next, why};
+}
+
 Task<> SpdyConnection::Watch(Self self) {
   while (!self->leaving_ && !self->closed_) {
-    base::SteadyTime next = base::SteadyTime::InfiniteFuture();
-    absl::Status why;
-    if (self->limits_.idle > absl::ZeroDuration()) {
-      next = self->last_data_ + self->limits_.idle;
-      why = absl::DeadlineExceededError(base::StrCat(
-          "no data for idle_seconds (", absl::ToInt64Seconds(self->limits_.idle), ")"));
-    }
-    if (self->deadline_.has_value() && *self->deadline_ < next) {
-      next = *self->deadline_;
-      why = self->deadline_why_;
-    }
-    if (next == base::SteadyTime::InfiniteFuture()) {
-      co_await self->changed_.Wait();
-      continue;
-    }
-    const absl::Duration left = next - base::SteadyTime::Now();
+    const auto [deadline, why] = self->NextDeadline();
+    const absl::Duration left = deadline - base::SteadyTime::Now();
     if (left <= absl::ZeroDuration()) {
       self->Leave(SpdyGoAway::kOk, why, kGoodbye);
-    } else {
-      co_await self->changed_.WaitFor(left);
+      continue;
+    }
+    const absl::Duration pause = std::min(left, self->limits_.pong);
+    const bool changed = co_await self->changed_.WaitFor(pause);
+    if (!changed) {
+      self->ProbeStalledClient();
     }
   }
+}
+
+// Behind input that waits its end of file waits too; but a ping to a client that is gone is
+// answered by the kernel with a reset, which the next write or read sees.
+void SpdyConnection::ProbeStalledClient() {
+  if (!reading_ && events_ == probed_ && queue_.empty()) {
+    Send(SpdyPing(kProbe));
+  }
+  probed_ = events_;
 }
 
 Task<> SpdyConnection::Finish() {

@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -77,7 +78,8 @@ class SpdyConnection : public std::enable_shared_from_this<SpdyConnection> {
   // At once. Repeats do nothing.
   void Close(absl::Status why);
   bool closed() const { return closed_; }
-  // Called once, from Close or from the end of the connection.
+  // Called once, at the end of the connection, which is noticed although nobody calls Next: a
+  // client whose input waits is sent pings.
   void OnClosed(std::function<void()> closed) { on_closed_ = std::move(closed); }
 
  private:
@@ -112,6 +114,9 @@ class SpdyConnection : public std::enable_shared_from_this<SpdyConnection> {
   static Task<> SayGoodbye(Self self);
   static Task<> CloseAfter(Self self, absl::Duration patience);
   static Task<> Watch(Self self);
+  // When the watch has something to do at the latest, and why the connection would end then.
+  std::pair<base::SteadyTime, absl::Status> NextDeadline() const;
+  void ProbeStalledClient();
 
   asio::io_context& loop_;
   const std::unique_ptr<ByteStream> bytes_;
@@ -136,6 +141,8 @@ class SpdyConnection : public std::enable_shared_from_this<SpdyConnection> {
   // Notified when the connection closes, leaves, has another deadline or room in queue_.
   Signal changed_;
   base::SteadyTime last_data_;
+  size_t events_ = 0;  // Given out by Next,
+  size_t probed_ = 0;  // and as they were when the watch last looked.
   std::optional<base::SteadyTime> deadline_;
   absl::Status deadline_why_;
   std::optional<absl::Status> why_;  // It ends, or has ended; OK: by Finish.

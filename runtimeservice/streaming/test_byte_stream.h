@@ -40,7 +40,6 @@ class TestByteStream : public ByteStream {
     }
     Error error;
     co_await asio::async_write(socket_, buffers, Await(error));
-    ++writes_;
     co_return ToStatus(error, "write");
   }
 
@@ -55,12 +54,8 @@ class TestByteStream : public ByteStream {
     socket_.close(error);
   }
 
-  // How often Write was called.
-  size_t writes() const { return writes_; }
-
  private:
   asio::generic::stream_protocol::socket socket_;
-  size_t writes_ = 0;
 };
 
 // A stream, and a blocking socket for what a client does.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -118,7 +119,13 @@ class SpdyTestClient {
   // Whether the connection ended with an end of file, not with an error or a time-out.
   bool at_end() const { return at_end_; }
   void Close() { socket_.Reset(); }
-  void FinishWriting() { shutdown(socket_.get(), SHUT_WR); }
+  // Both ways, and for other threads too.
+  void Shutdown() { shutdown(socket_.get(), SHUT_RDWR); }
+  // Until something comes, at most a few milliseconds; takes nothing.
+  void PauseForInput() {
+    pollfd input = {.fd = socket_.get(), .events = POLLIN, .revents = 0};
+    poll(&input, 1, 5);
+  }
   int fd() const { return socket_.get(); }
 
   Summary seen;
