@@ -213,6 +213,48 @@ TEST_F(ConfigTest, BadValuesStopWithTheLine) {
   EXPECT_THAT(ErrorOf("[crisp.runtime]\nwork_cgroup = \"/a/../..\"\n"), HasSubstr("cgroup"));
 }
 
+TEST_F(ConfigTest, KeysAboutStreamingAreChecked) {
+  const auto api = [&](const std::string& line) { return ErrorOf("[crisp.api]\n" + line + "\n"); };
+  EXPECT_EQ(api("stream_address = \"localhost\""),
+            At(2) + "crisp.api.stream_address: want an IP address, got \"localhost\"");
+  EXPECT_THAT(api("stream_address = \"\""), HasSubstr("want an IP address"));
+  EXPECT_THAT(api("stream_port = 65536"), HasSubstr("stream_port: want 0 to 65535, got 65536"));
+  EXPECT_THAT(api("stream_port = -1"), HasSubstr("got -1"));
+  EXPECT_THAT(api("tls_min_version = \"VersionTLS11\""), HasSubstr("got \"VersionTLS11\""));
+  EXPECT_THAT(api("tls_cipher_suites = [\"ECDHE-RSA-AES128-GCM-SHA256:!aNULL\"]"),
+              HasSubstr("want a name such as"));
+  EXPECT_THAT(api("stream_idle_timeout = -1"), HasSubstr("stream_idle_timeout"));
+  WriteFile("[crisp.api]\nstream_address = \"::\"\nstream_idle_timeout = 0\n");
+  EXPECT_EQ(Load().stream_address, "::");
+  for (const char* key : {"stream_creation_timeout", "stream_linger_timeout", "stream_max_sessions",
+                          "stream_max_streams", "stream_max_urls", "stream_max_frame_size",
+                          "stream_max_header_size"}) {
+    EXPECT_THAT(api(base::StrCat(key, " = 0")), HasSubstr(key));
+    EXPECT_THAT(api(base::StrCat(key, " = 9999999999")), HasSubstr(key));
+  }
+}
+
+TEST_F(ConfigTest, StreamingOverTlsNeedsCertificateAndKey) {
+  EXPECT_EQ(ErrorOf("[crisp.api]\nstream_enable_tls = true\n"),
+            At(2) + "crisp.api.stream_enable_tls: the key stream_tls_cert is missing");
+  EXPECT_THAT(ErrorOf("[crisp.api]\nstream_enable_tls = true\nstream_tls_cert = \"/a.crt\"\n"),
+              HasSubstr("stream_tls_key is missing"));
+  WriteFile(
+      "[crisp.api]\nstream_enable_tls = true\nstream_tls_cert = \"/a.crt\"\n"
+      "stream_tls_key = \"/a.key\"\n");
+  EXPECT_TRUE(Load().stream_enable_tls);
+}
+
+TEST_F(ConfigTest, TheStreamingServersCgroupIsItsOwn) {
+  for (const char* other : {"conmon_cgroup", "work_cgroup"}) {
+    EXPECT_EQ(
+        ErrorOf(base::StrCat("[crisp.runtime]\n", other, " = \"/a\"\nstream_cgroup = \"/a\"\n")),
+        At(3) +
+            "crisp.runtime.stream_cgroup: the cgroups of monitors and of helpers must be "
+            "others");
+  }
+}
+
 TEST_F(ConfigTest, DefaultRuntimeMustBeAHandler) {
   EXPECT_EQ(ErrorOf("[crisp.runtime]\ndefault_runtime = \"kata\"\n"),
             At(2) + "crisp.runtime.default_runtime: \"kata\" is none of the runtimes: crun, runc");
@@ -366,12 +408,14 @@ TEST(ResolveHostTest, TheCgroupsOfHelpersFollowTheDriver) {
   ResolveHost("crisp", &config);
   EXPECT_EQ(config.conmon_cgroup, "/crisp-monitors");
   EXPECT_EQ(config.work_cgroup, "/crisp-work");
+  EXPECT_EQ(config.stream_cgroup, "/crisp-streams");
   config = Config();
   config.cgroup_manager = "systemd";
   config.work_cgroup = "/mine";
   ResolveHost("crisp", &config);
   EXPECT_EQ(config.conmon_cgroup, "/system.slice/crisp-monitors.service/monitors");
   EXPECT_EQ(config.work_cgroup, "/mine");
+  EXPECT_EQ(config.stream_cgroup, "/system.slice/crisp-monitors.service/streams");
 }
 
 TEST(ResolveHostTest, HelpersAreTakenFromBesideTheProgram) {
@@ -386,6 +430,7 @@ TEST(ResolveHostTest, HelpersAreTakenFromBesideTheProgram) {
   EXPECT_EQ(config.init_path, "/named/by/the/user");
   EXPECT_EQ(config.cgroup_manager, base::SystemdIsInit() ? "systemd" : "cgroupfs");
   EXPECT_EQ(config.pull_path, "/usr/libexec/crisp/crisp-pull");
+  EXPECT_EQ(config.stream_path, "/usr/libexec/crisp/crisp-stream");
   ASSERT_TRUE(base::RemoveTree(directory).ok());
 }
 

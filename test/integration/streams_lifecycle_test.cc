@@ -1,10 +1,12 @@
 // crisp-stream as the daemon sees it: started at the first URL, found again, swept, retired.
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 #include <functional>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -234,6 +236,18 @@ TEST_F(StreamsLifecycleTest, ItEndsWhenNobodyNeedsIt) {
   EXPECT_THAT(Servers(), SizeIs(1));
 }
 
+TEST_F(StreamsLifecycleTest, ARequestThatComesJustWhenItEndsIsAnswered) {
+  ASSERT_OK(RestartWith("stream_linger_timeout = 1"));
+  const unsigned rounds = EnvironmentNumber("CRISP_CRASH_ROUNDS", 3);
+  for (unsigned round = 0; round < rounds; ++round) {
+    ASSERT_OK_AND_ASSIGN(const std::string url, ExecUrl("echo out-of-it"));
+    ASSERT_OK_AND_ASSIGN(const auto session, CommandSession::Open(url, kOutput));
+    ASSERT_OK_AND_ASSIGN(const CommandOutcome outcome, session->ReadAll());
+    ASSERT_EQ(outcome.out, "out-of-it\n");
+    poll(nullptr, 0, 995 + static_cast<int>(round % 12));
+  }
+}
+
 TEST_F(StreamsLifecycleTest, APortThatIsTakenIsTheRequestsErrorUntilItIsFree) {
   int port = 0;
   ASSERT_OK_AND_ASSIGN(base::UniqueFd listener, ListenOnLoopback(&port));
@@ -328,6 +342,103 @@ TEST_F(StreamsLifecycleTest, WhatDoesNotRunHasNoStreams) {
               HasCode(failed));
   ASSERT_OK(StopPod(pod_));
   EXPECT_THAT(client().Call(&RuntimeStub::PortForward, forward), HasCode(failed));
+}
+
+TEST_F(StreamsLifecycleTest, OneThatHangsWhileTheDaemonStartsHoldsNobodyUp) {
+  ASSERT_OK(ExecUrl());
+  const std::vector<pid_t> hanging = Servers();
+  ASSERT_THAT(hanging, SizeIs(1));
+  ASSERT_EQ(kill(hanging[0], SIGSTOP), 0);
+  ASSERT_OK(CrashAndRestart());
+  ASSERT_OK(ExecUrl());
+  EXPECT_THAT(Servers(), SizeIs(2));
+  // It is asked again, and then it is one too many.
+  ASSERT_EQ(kill(hanging[0], SIGCONT), 0);
+  EXPECT_TRUE(Eventually([&] { return Servers().size() == 1 && Folders().size() == 1; }));
+  EXPECT_NE(Servers(), hanging);
+}
+
+TEST_F(StreamsLifecycleTest, AReplacedProgramTakesOverWithoutARestart) {
+  const std::string program = environment().Get("VAR") + "/crisp-stream";
+  ASSERT_OK(RunProgram({"cp", ProgramPath("crisp-stream"), program}));
+  ASSERT_OK(RestartWith(StrCat("stream_path = \"", program, "\"")));
+  ASSERT_OK(ExecUrl());
+  const std::vector<pid_t> before = Servers();
+  ASSERT_OK(RunProgram({"cp", program, program + ".new"}));
+  ASSERT_OK(RunProgram({"mv", program + ".new", program}));
+  ASSERT_OK(ExecUrl());
+  EXPECT_TRUE(Eventually([&] { return Servers().size() == 1 && Folders().size() == 1; }));
+  EXPECT_NE(Servers(), before);
+  // Without its program it goes on.
+  ASSERT_OK(RunProgram({"rm", program}));
+  EXPECT_OK(ExecUrl());
+}
+
+TEST_F(StreamsLifecycleTest, StatusShowsIt) {
+  cri::StatusRequest request;
+  request.set_verbose(true);
+  ASSERT_OK_AND_ASSIGN(cri::StatusResponse status, client().Call(&RuntimeStub::Status, request));
+  EXPECT_EQ(status.info().at("streamingServers"), "[]");
+  ASSERT_OK_AND_ASSIGN(const std::string url, ExecUrl("echo begun; exec sleep 4322"));
+  ASSERT_OK_AND_ASSIGN(const auto session, CommandSession::Open(url, kOutput));
+  ASSERT_OK(session->ReadUntil("begun"));
+  ASSERT_OK_AND_ASSIGN(status, client().Call(&RuntimeStub::Status, request));
+  const std::string shown = status.info().at("streamingServers");
+  EXPECT_THAT(shown, HasSubstr(StrCat("\"pid\":", Servers().at(0))));
+  EXPECT_THAT(shown,
+              HasSubstr(StrCat("\"port\":", HostOf(url).substr(HostOf(url).rfind(':') + 1))));
+  EXPECT_THAT(shown, HasSubstr("\"sessions\":1"));
+}
+
+TEST_F(StreamsLifecycleTest, OneConnectionTooManyIsToldSo) {
+  ASSERT_OK(RestartWith("stream_max_sessions = 1"));
+  ASSERT_OK_AND_ASSIGN(const std::string first,
+                       ExecUrl("echo begun; until test -e /tmp/go; do sleep 0.1; done"));
+  ASSERT_OK_AND_ASSIGN(const std::string second, ExecUrl());
+  {
+    ASSERT_OK_AND_ASSIGN(const auto session, CommandSession::Open(first, kOutput));
+    ASSERT_OK(session->ReadUntil("begun"));
+    const auto refused = CommandSession::Open(second, kOutput);
+    EXPECT_THAT(std::string(refused.status().message()), HasSubstr("503"));
+    EXPECT_THAT(daemon().Log(), HasSubstr("stream_max_sessions is reached"));
+  }
+  // Its command goes on, and with it its place.
+  ASSERT_OK(Exec(container_, {"touch", "/tmp/go"}));
+  EXPECT_TRUE(Eventually([&] {
+    const auto session = CommandSession::Open(second, kOutput);
+    return session.ok() && (*session)->ReadAll().ok();
+  }));
+}
+
+TEST_F(StreamsLifecycleTest, NothingIsLeftWhateverIsKilledAndWhen) {
+  const unsigned seed = EnvironmentNumber("CRISP_CRASH_SEED", std::random_device()());
+  RecordProperty("seed", std::to_string(seed));
+  std::mt19937 random(seed);
+  const unsigned rounds = EnvironmentNumber("CRISP_CRASH_ROUNDS", 9);
+  for (unsigned round = 0; round < rounds; ++round) {
+    const auto url = ExecUrl("exec sleep 4322");
+    ASSERT_OK(url);
+    std::thread caller([&url] { CommandSession::Open(*url, kOutput).status().IgnoreError(); });
+    poll(nullptr, 0, static_cast<int>(random() % 60));
+    const std::vector<pid_t> servers = Servers();
+    if (round % 3 != 0) {
+      ASSERT_OK(daemon().Crash());
+    }
+    if (round % 3 != 1) {
+      for (const pid_t pid : servers) kill(pid, SIGKILL);
+    }
+    caller.join();
+    if (round % 3 != 0) {
+      ASSERT_OK(daemon().Start());
+    }
+  }
+  for (const pid_t pid : Servers()) kill(pid, SIGKILL);
+  EXPECT_TRUE(Eventually([&] { return Folders().empty(); })) << "seed " << seed;
+  EXPECT_THAT(InCgroup(), IsEmpty()) << "seed " << seed;
+  EXPECT_THAT(Processes("pod"), SizeIs(1)) << "seed " << seed;
+  ASSERT_OK(StopPod(pod_));
+  ASSERT_OK(RemovePod(pod_));
+  EXPECT_THAT(Leftovers(), IsEmpty());
 }
 
 }  // namespace
