@@ -124,7 +124,7 @@ Task<absl::Status> AttachSession::Attach() {
       .streams = (session_.stdin() ? conmon::kStreamStdin : 0u) |
                  (session_.stdout() ? conmon::kStreamStdout : 0u) |
                  (session_.stderr() && !session_.tty() ? conmon::kStreamStderr : 0u)};
-  co_await monitor_.Send(MessageType::kAttach, kAttachSequence, BytesOf(request));
+  (co_await monitor_.Send(MessageType::kAttach, kAttachSequence, BytesOf(request))).IgnoreError();
   while (!reply_.has_value() && !monitor_ended_ && !client_left_) {
     const bool in_time = co_await changed_.WaitFor(kMonitorLimit);
     if (!in_time) {
@@ -255,7 +255,7 @@ Task<> AttachSession::SendInputEnd() {
   if (over_ || !stdin_open_) {
     co_return;
   }
-  co_await monitor_.Send(MessageType::kStdinEnd, kOtherSequence, "");
+  (co_await monitor_.Send(MessageType::kStdinEnd, kOtherSequence, "")).IgnoreError();
   if (!session_.stdin_once()) {
     input_done_ = true;
     changed_.Notify();
@@ -276,7 +276,7 @@ Task<> AttachSession::SendSizes() {
     }
     const WindowSize sent = *size_;
     const conmon::Resize size = {.width = sent.width, .height = sent.height};
-    co_await monitor_.Send(MessageType::kResize, kOtherSequence, BytesOf(size));
+    (co_await monitor_.Send(MessageType::kResize, kOtherSequence, BytesOf(size))).IgnoreError();
     if (size_ == sent) {
       size_.reset();
       changed_.Notify();

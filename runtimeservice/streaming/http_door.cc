@@ -88,11 +88,10 @@ Task<absl::StatusOr<std::variant<HttpRequest, HttpAnswer>>> ReadRequest(const Do
       co_return size.status();
     }
     if (*size == 0) {
-      // Its end, or the end of our patience: Deadline stops the reading.
       if (!any) {
         co_return absl::CancelledError("the client sent nothing");
       }
-      co_return HttpAnswer{.status = 408, .text = "the request's header did not come in time"};
+      co_return HttpAnswer{.status = 400, .text = "the request's header has no end"};
     }
     any = true;
     switch (reader.Take(std::string_view(buffer.data(), *size))) {
@@ -200,7 +199,9 @@ struct Arrival {
 // Handshake and request, within one limit. Fails when there is nobody to answer.
 Task<absl::StatusOr<Arrival>> Receive(const Door& door, SocketStream& stream) {
   bool shaken = false;
+  bool late = false;
   const Deadline deadline(door.loop, door.limits.creation, [&] {
+    late = true;
     if (shaken) {
       stream.StopReading();
     } else {
@@ -220,6 +221,11 @@ Task<absl::StatusOr<Arrival>> Receive(const Door& door, SocketStream& stream) {
   Arrival arrival;
   if (const HttpAnswer* refusal = std::get_if<HttpAnswer>(&*request)) {
     arrival.refusal = *refusal;
+    if (late) {
+      arrival.refusal = {
+          .status = 408,
+          .text = "the request's header did not come within stream_creation_timeout"};
+    }
     co_return arrival;
   }
   std::variant<Upgrade, HttpAnswer> decided = DecideUpgrade(std::get<HttpRequest>(*request));

@@ -154,7 +154,7 @@ const Refusal kRefusals[] = {
     {"BadField", "GET /exec/good HTTP/1.1\r\nno colon\r\n\r\n", "400 Bad Request",
      "not an HTTP request"},
     {"HugeHeader", base::StrCat("GET /exec/good HTTP/1.1\r\nX: ", std::string(70000, 'x')),
-     "431 Request Header Fields Too Large", "max_header_bytes"},
+     "431 Request Header Fields Too Large", "stream_max_header_size"},
     {"WebSocketByPost", WebSocketLines("POST /exec/good", ""), "405 Method Not Allowed",
      "\r\nAllow: GET\r\n"},
     {"WebSocketVersion",
@@ -188,11 +188,17 @@ TEST_F(HttpDoorTest, ATokenIsGoodOnceAndForItsKindOnly) {
   EXPECT_THAT(door_.redeemed, ::testing::ElementsAre("attach/good", "exec/good", "exec/good"));
 }
 
-TEST_F(HttpDoorTest, AHeaderThatDoesNotEndIsClosedInTime) {
+TEST_F(HttpDoorTest, AHeaderThatDoesNotEndIsClosedInTimeAndOneCutShortAtOnce) {
   door_.door().limits.creation = absl::Milliseconds(50);
   door_.Start();
   EXPECT_THAT(Ask("GET /exec/good HTTP/1.1\r\nHost"), StartsWith("HTTP/1.1 408 Request Timeout"));
   EXPECT_EQ(Ask(""), "");
+  {
+    TestClient client(door_.port());
+    client.Send("GET /exec/good");
+    client.FinishWriting();
+    EXPECT_THAT(client.ReceiveAll(), StartsWith("HTTP/1.1 400 Bad Request"));
+  }
   door_.Stop();
   EXPECT_THAT(door_.redeemed, IsEmpty());
 }

@@ -64,6 +64,9 @@ HttpRequestReader::~HttpRequestReader() = default;
 
 HttpRequestReader::Progress HttpRequestReader::Take(std::string_view bytes) {
   pending_ += bytes;
+  if (pending_.empty()) {
+    return Progress::kMore;  // Beast would count from a null pointer.
+  }
   Error error;
   const size_t used = parser_->beast.put(boost::asio::buffer(pending_), error);
   pending_.erase(0, used);
@@ -71,7 +74,7 @@ HttpRequestReader::Progress HttpRequestReader::Take(std::string_view bytes) {
     return Progress::kMore;
   }
   if (error == http::error::header_limit || error == http::error::buffer_overflow) {
-    return Refuse(431, "the request's header is longer than max_header_bytes");
+    return Refuse(431, "the request's header is longer than stream_max_header_size");
   }
   if (error == http::error::bad_version) {
     return Refuse(505, "HTTP/1.1 is spoken here");

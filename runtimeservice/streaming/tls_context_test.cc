@@ -8,6 +8,7 @@
 
 #include "runtimeservice/streaming/test_certificates.h"
 #include "runtimeservice/streaming/test_raw_client.h"
+#include "runtimeservice/streaming/test_websocket.h"
 
 namespace streaming {
 namespace {
@@ -78,6 +79,34 @@ TEST_F(TlsContextTest, ASessionRunsUnderTlsWithTheBytesThatCameWithTheRequest) {
     EXPECT_EQ(door_->received, base::StrCat("early", bytes));
     EXPECT_TRUE(door_->stdin_ended);
   }
+}
+
+TEST_F(TlsContextTest, AClientThatReadsSlowerThanIsWrittenGetsAllBytes) {
+  Start();
+  std::string output;
+  while (output.size() < (16 << 20)) {
+    output += base::StrCat(output.size(), " ");
+  }
+  door_->errors = {output};
+  TlsTestClient client(door_->port(), {});
+  client.Send(SpdyRequest("/exec/good"));
+  SSL_shutdown(client.ssl());
+  const std::string answer = client.ReceiveAll();
+  const size_t begin = answer.find('<');
+  ASSERT_NE(begin, std::string::npos);
+  EXPECT_TRUE(answer.substr(begin + 1) == output);
+}
+
+TEST_F(TlsContextTest, WebSocketIsSpokenUnderTls) {
+  Start();
+  TlsTestClient client(door_->port(), {});
+  client.Send(WebSocketTestClient::UpgradeRequest("/exec/good", "v5.channel.k8s.io") +
+              Binary(std::string("\0in", 3)) + Binary(std::string("\xff\0", 2)));
+  client.Send(MaskedFrame(0x88, "\x03\xe8"));
+  bool closed = false;
+  EXPECT_THAT(client.ReceiveAll(&closed),
+              AllOf(StartsWith("HTTP/1.1 101 "), HasSubstr("\x82\x01\x01\x82\x03\x01in")));
+  EXPECT_TRUE(closed);
 }
 
 TEST_F(TlsContextTest, AConnectionCutShortIsNoOrderlyEnd) {

@@ -134,7 +134,7 @@ Task<absl::Status> WebSocketConnection::Impl::Accept(std::string_view key,
 
 absl::Status WebSocketConnection::Impl::ReadFailure(const Error& error) const {
   if (was_idle_) {
-    return absl::DeadlineExceededError("WebSocket: no byte for longer than the idle timeout");
+    return absl::DeadlineExceededError("WebSocket: no byte of data within stream_idle_timeout");
   }
   if (error == websocket::condition::protocol_violation) {
     return absl::InvalidArgumentError(base::StrCat("WebSocket: ", error.message()));

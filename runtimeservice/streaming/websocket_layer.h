@@ -14,7 +14,6 @@
 // Beast after Asio's workaround in async.h.
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/beast/core/role.hpp>
 
 namespace streaming {
@@ -62,7 +61,15 @@ class WebSocketLayer {
         token);
   }
 
+  // Writes no more, then calls `handler` with no error.
+  template <typename Finished>
+  void StartFinish(Finished handler) {
+    auto shared = std::make_shared<Finished>(std::move(handler));
+    Spawn(loop_, Finish(*stream_), [shared] { (*shared)(Error()); });
+  }
+
  private:
+  static Task<> Finish(ByteStream& stream) { co_await stream.FinishWriting(); }
   // A std::function wants to be copied, Beast's handlers cannot be.
   template <typename T>
   static Handler Shared(T handler) {
@@ -81,8 +88,7 @@ class WebSocketLayer {
 // and at once after a timeout.
 template <typename Handler>
 void async_teardown(boost::beast::role_type, WebSocketLayer& layer, Handler&& handler) {
-  asio::post(layer.get_executor(),
-             [handler = std::forward<Handler>(handler)]() mutable { handler(Error()); });
+  layer.StartFinish(std::forward<Handler>(handler));
 }
 inline void beast_close_socket(WebSocketLayer& layer) { layer.stream().Close(); }
 
