@@ -14,8 +14,7 @@
 #include "base/cgroup.h"
 #include "base/files.h"
 #include "base/strings.h"
-#include "test/client/stream_client.h"
-#include "test/integration/fixture.h"
+#include "test/integration/stream_servers.h"
 
 namespace test {
 namespace {
@@ -26,8 +25,6 @@ using testing::IsEmpty;
 using testing::Not;
 using testing::SizeIs;
 using testing::StartsWith;
-
-const CommandOptions kOutput{.transport = Transport::kWebSocket, .err = false};
 
 // A socket that listens on a free port of 127.0.0.1, as another program may.
 absl::StatusOr<base::UniqueFd> ListenOnLoopback(int* port) {
@@ -45,60 +42,7 @@ absl::StatusOr<base::UniqueFd> ListenOnLoopback(int* port) {
   return listener;
 }
 
-class StreamsLifecycleTest : public IntegrationTest {
- protected:
-  void SetUp() override {
-    IntegrationTest::SetUp();
-    if (HasFatalFailure() || IsSkipped()) return;
-    ASSERT_OK(Pull(kBusybox));
-    ASSERT_OK_AND_ASSIGN(pod_, RunPod("pod"));
-    ASSERT_OK_AND_ASSIGN(container_, RunContainer(pod_, "main", "exec sleep 4321"));
-  }
-
-  // Of a shell's script with its output.
-  absl::StatusOr<std::string> ExecUrl(
-      const std::string& script = "true",
-      const std::function<void(cri::ExecRequest*)>& change = nullptr) const {
-    cri::ExecRequest request;
-    request.set_container_id(container_);
-    request.add_cmd("sh");
-    request.add_cmd("-c");
-    request.add_cmd(script);
-    request.set_stdout(true);
-    if (change) change(&request);
-    ASSIGN_OR_RETURN(const cri::ExecResponse response, client().Call(&RuntimeStub::Exec, request));
-    return response.url();
-  }
-  // A new daemon with this line in [crisp.api].
-  absl::Status RestartWith(const std::string& line) {
-    RETURN_IF_ERROR(daemon().Crash());
-    RETURN_IF_ERROR(environment().EditConfig("[crisp.api]", "[crisp.api]\n" + line));
-    return daemon().Start();
-  }
-  std::vector<pid_t> InCgroup() const {
-    return base::CgroupProcesses(environment().Get("CGROUP") + "/streams");
-  }
-  // The processes of crisp-stream, over all instances.
-  std::vector<pid_t> Servers() const {
-    std::vector<pid_t> found;
-    for (const pid_t pid : base::CgroupProcesses(StrCat(environment().Get("CGROUP"), "/streams"))) {
-      if (base::ReadFile(StrCat("/proc/", pid, "/comm")).value_or("") == "crisp-stream\n") {
-        found.push_back(pid);
-      }
-    }
-    return found;
-  }
-  std::vector<std::string> Folders() const {
-    return base::ListDirectory(environment().Get("RUN_ROOT") + "/streams")
-        .value_or(std::vector<std::string>{"?"});
-  }
-  static std::string HostOf(const std::string& url) { return url.substr(0, url.find("/exec/")); }
-
-  std::string pod_;
-  std::string container_;
-};
-
-TEST_F(StreamsLifecycleTest, TheFirstUrlStartsItAndTheSecondUsesIt) {
+TEST_F(StreamServersTest, TheFirstUrlStartsItAndTheSecondUsesIt) {
   EXPECT_THAT(Servers(), IsEmpty());
   EXPECT_THAT(Folders(), IsEmpty());
   ASSERT_OK_AND_ASSIGN(const std::string first, ExecUrl());
@@ -111,7 +55,7 @@ TEST_F(StreamsLifecycleTest, TheFirstUrlStartsItAndTheSecondUsesIt) {
   EXPECT_THAT(Folders(), SizeIs(1));
 }
 
-TEST_F(StreamsLifecycleTest, RequestsAtTheSameTimeStartOne) {
+TEST_F(StreamServersTest, RequestsAtTheSameTimeStartOne) {
   std::vector<std::thread> callers;
   for (int i = 0; i < 8; ++i) {
     callers.emplace_back([&] { EXPECT_OK(ExecUrl()); });
@@ -120,7 +64,7 @@ TEST_F(StreamsLifecycleTest, RequestsAtTheSameTimeStartOne) {
   EXPECT_THAT(Servers(), SizeIs(1));
 }
 
-TEST_F(StreamsLifecycleTest, ItOutlivesTheDaemonWhichFindsItAgain) {
+TEST_F(StreamServersTest, ItOutlivesTheDaemonWhichFindsItAgain) {
   ASSERT_OK_AND_ASSIGN(const std::string before, ExecUrl());
   const std::vector<pid_t> servers = Servers();
   ASSERT_THAT(servers, SizeIs(1));
@@ -132,7 +76,7 @@ TEST_F(StreamsLifecycleTest, ItOutlivesTheDaemonWhichFindsItAgain) {
   EXPECT_EQ(Servers(), servers);
 }
 
-TEST_F(StreamsLifecycleTest, OneThatWasKilledIsSweptAndReplaced) {
+TEST_F(StreamServersTest, OneThatWasKilledIsSweptAndReplaced) {
   ASSERT_OK(ExecUrl());
   const std::vector<pid_t> servers = Servers();
   const std::vector<std::string> folders = Folders();
@@ -149,7 +93,7 @@ TEST_F(StreamsLifecycleTest, OneThatWasKilledIsSweptAndReplaced) {
   EXPECT_TRUE(Eventually([&] { return Folders().size() == 1; }));
 }
 
-TEST_F(StreamsLifecycleTest, OneThatDiedWithTheDaemonIsSweptAtTheStart) {
+TEST_F(StreamServersTest, OneThatDiedWithTheDaemonIsSweptAtTheStart) {
   ASSERT_OK(ExecUrl());
   const std::vector<pid_t> servers = Servers();
   ASSERT_THAT(servers, SizeIs(1));
@@ -162,7 +106,7 @@ TEST_F(StreamsLifecycleTest, OneThatDiedWithTheDaemonIsSweptAtTheStart) {
   ASSERT_OK(ExecUrl());
 }
 
-TEST_F(StreamsLifecycleTest, WithOtherSettingsTheOldOneEnds) {
+TEST_F(StreamServersTest, WithOtherSettingsTheOldOneEnds) {
   ASSERT_OK_AND_ASSIGN(const std::string before, ExecUrl());
   const std::vector<pid_t> servers = Servers();
   ASSERT_OK(RestartWith("stream_max_urls = 7"));
@@ -176,7 +120,7 @@ TEST_F(StreamsLifecycleTest, WithOtherSettingsTheOldOneEnds) {
   EXPECT_NE(Servers(), servers);
 }
 
-TEST_F(StreamsLifecycleTest, AUrlIsGoodAfterTheDaemonWasKilled) {
+TEST_F(StreamServersTest, AUrlIsGoodAfterTheDaemonWasKilled) {
   ASSERT_OK_AND_ASSIGN(const std::string url, ExecUrl("echo out-of-it"));
   ASSERT_OK(CrashAndRestart());
   ASSERT_OK_AND_ASSIGN(const auto session, CommandSession::Open(url, kOutput));
@@ -186,7 +130,7 @@ TEST_F(StreamsLifecycleTest, AUrlIsGoodAfterTheDaemonWasKilled) {
   EXPECT_FALSE(CommandSession::Open(url, kOutput).ok());  // It was used.
 }
 
-TEST_F(StreamsLifecycleTest, ASessionGoesOnWhileTheDaemonIsReplaced) {
+TEST_F(StreamServersTest, ASessionGoesOnWhileTheDaemonIsReplaced) {
   ASSERT_OK_AND_ASSIGN(const std::string url,
                        ExecUrl("echo begun; until test -e /tmp/go; do sleep 0.1; done; echo went"));
   ASSERT_OK_AND_ASSIGN(const auto session, CommandSession::Open(url, kOutput));
@@ -197,7 +141,7 @@ TEST_F(StreamsLifecycleTest, ASessionGoesOnWhileTheDaemonIsReplaced) {
   EXPECT_EQ(outcome.out, "begun\nwent\n");
 }
 
-TEST_F(StreamsLifecycleTest, WhatAKilledOneRanIsKilled) {
+TEST_F(StreamServersTest, WhatAKilledOneRanIsKilled) {
   ASSERT_OK_AND_ASSIGN(const std::string url, ExecUrl("echo begun; exec sleep 4322"));
   ASSERT_OK_AND_ASSIGN(const auto session, CommandSession::Open(url, kOutput));
   ASSERT_OK(session->ReadUntil("begun"));
@@ -208,7 +152,7 @@ TEST_F(StreamsLifecycleTest, WhatAKilledOneRanIsKilled) {
   EXPECT_THAT(InCgroup(), IsEmpty());
 }
 
-TEST_F(StreamsLifecycleTest, ARetiredOneServesItsLastSessionToTheEnd) {
+TEST_F(StreamServersTest, ARetiredOneServesItsLastSessionToTheEnd) {
   ASSERT_OK_AND_ASSIGN(const std::string url,
                        ExecUrl("echo begun; until test -e /tmp/go; do sleep 0.1; done; echo went"));
   ASSERT_OK_AND_ASSIGN(const std::string unused, ExecUrl());
@@ -226,7 +170,7 @@ TEST_F(StreamsLifecycleTest, ARetiredOneServesItsLastSessionToTheEnd) {
   EXPECT_NE(Servers(), before);
 }
 
-TEST_F(StreamsLifecycleTest, ItEndsWhenNobodyNeedsIt) {
+TEST_F(StreamServersTest, ItEndsWhenNobodyNeedsIt) {
   ASSERT_OK(RestartWith("stream_linger_timeout = 1"));
   ASSERT_OK_AND_ASSIGN(const std::string url, ExecUrl("echo out-of-it"));
   ASSERT_OK_AND_ASSIGN(const auto session, CommandSession::Open(url, kOutput));
@@ -236,7 +180,7 @@ TEST_F(StreamsLifecycleTest, ItEndsWhenNobodyNeedsIt) {
   EXPECT_THAT(Servers(), SizeIs(1));
 }
 
-TEST_F(StreamsLifecycleTest, ARequestThatComesJustWhenItEndsIsAnswered) {
+TEST_F(StreamServersTest, ARequestThatComesJustWhenItEndsIsAnswered) {
   ASSERT_OK(RestartWith("stream_linger_timeout = 1"));
   const unsigned rounds = EnvironmentNumber("CRISP_CRASH_ROUNDS", 3);
   for (unsigned round = 0; round < rounds; ++round) {
@@ -248,7 +192,7 @@ TEST_F(StreamsLifecycleTest, ARequestThatComesJustWhenItEndsIsAnswered) {
   }
 }
 
-TEST_F(StreamsLifecycleTest, APortThatIsTakenIsTheRequestsErrorUntilItIsFree) {
+TEST_F(StreamServersTest, APortThatIsTakenIsTheRequestsErrorUntilItIsFree) {
   int port = 0;
   ASSERT_OK_AND_ASSIGN(base::UniqueFd listener, ListenOnLoopback(&port));
   ASSERT_OK(RestartWith(StrCat("stream_port = ", port)));
@@ -263,7 +207,7 @@ TEST_F(StreamsLifecycleTest, APortThatIsTakenIsTheRequestsErrorUntilItIsFree) {
   EXPECT_THAT(url, StartsWith(StrCat("http://127.0.0.1:", port, "/exec/")));
 }
 
-TEST_F(StreamsLifecycleTest, ABadCertificateOrProgramIsTheRequestsError) {
+TEST_F(StreamServersTest, ABadCertificateOrProgramIsTheRequestsError) {
   const std::string file = environment().Get("RUN") + "/not.pem";
   ASSERT_OK(base::ReplaceFile(file, "rubbish", 0600, base::Durability::kVolatile));
   ASSERT_OK(RestartWith(StrCat("stream_enable_tls = true\nstream_tls_cert = \"", file,
@@ -280,7 +224,7 @@ TEST_F(StreamsLifecycleTest, ABadCertificateOrProgramIsTheRequestsError) {
   EXPECT_THAT(std::string(missing.status().message()), HasSubstr("stream_path"));
 }
 
-TEST_F(StreamsLifecycleTest, BadRequestsNameTheFieldAndStartNothing) {
+TEST_F(StreamServersTest, BadRequestsNameTheFieldAndStartNothing) {
   using Change = std::function<void(cri::ExecRequest*)>;
   struct Bad {
     Change change;
@@ -324,7 +268,7 @@ TEST_F(StreamsLifecycleTest, BadRequestsNameTheFieldAndStartNothing) {
   EXPECT_THAT(Folders(), IsEmpty());
 }
 
-TEST_F(StreamsLifecycleTest, WhatDoesNotRunHasNoStreams) {
+TEST_F(StreamServersTest, WhatDoesNotRunHasNoStreams) {
   cri::AttachRequest attach;
   attach.set_container_id(container_);
   attach.set_stdout(true);
@@ -344,7 +288,7 @@ TEST_F(StreamsLifecycleTest, WhatDoesNotRunHasNoStreams) {
   EXPECT_THAT(client().Call(&RuntimeStub::PortForward, forward), HasCode(failed));
 }
 
-TEST_F(StreamsLifecycleTest, OneThatHangsWhileTheDaemonStartsHoldsNobodyUp) {
+TEST_F(StreamServersTest, OneThatHangsWhileTheDaemonStartsHoldsNobodyUp) {
   ASSERT_OK(ExecUrl());
   const std::vector<pid_t> hanging = Servers();
   ASSERT_THAT(hanging, SizeIs(1));
@@ -358,7 +302,7 @@ TEST_F(StreamsLifecycleTest, OneThatHangsWhileTheDaemonStartsHoldsNobodyUp) {
   EXPECT_NE(Servers(), hanging);
 }
 
-TEST_F(StreamsLifecycleTest, AReplacedProgramTakesOverWithoutARestart) {
+TEST_F(StreamServersTest, AReplacedProgramTakesOverWithoutARestart) {
   const std::string program = environment().Get("VAR") + "/crisp-stream";
   ASSERT_OK(RunProgram({"cp", ProgramPath("crisp-stream"), program}));
   ASSERT_OK(RestartWith(StrCat("stream_path = \"", program, "\"")));
@@ -374,7 +318,7 @@ TEST_F(StreamsLifecycleTest, AReplacedProgramTakesOverWithoutARestart) {
   EXPECT_OK(ExecUrl());
 }
 
-TEST_F(StreamsLifecycleTest, StatusShowsIt) {
+TEST_F(StreamServersTest, StatusShowsIt) {
   cri::StatusRequest request;
   request.set_verbose(true);
   ASSERT_OK_AND_ASSIGN(cri::StatusResponse status, client().Call(&RuntimeStub::Status, request));
@@ -390,7 +334,7 @@ TEST_F(StreamsLifecycleTest, StatusShowsIt) {
   EXPECT_THAT(shown, HasSubstr("\"sessions\":1"));
 }
 
-TEST_F(StreamsLifecycleTest, OneConnectionTooManyIsToldSo) {
+TEST_F(StreamServersTest, OneConnectionTooManyIsToldSo) {
   ASSERT_OK(RestartWith("stream_max_sessions = 1"));
   ASSERT_OK_AND_ASSIGN(const std::string first,
                        ExecUrl("echo begun; until test -e /tmp/go; do sleep 0.1; done"));
@@ -410,7 +354,7 @@ TEST_F(StreamsLifecycleTest, OneConnectionTooManyIsToldSo) {
   }));
 }
 
-TEST_F(StreamsLifecycleTest, NothingIsLeftWhateverIsKilledAndWhen) {
+TEST_F(StreamServersTest, NothingIsLeftWhateverIsKilledAndWhen) {
   const unsigned seed = EnvironmentNumber("CRISP_CRASH_SEED", std::random_device()());
   RecordProperty("seed", std::to_string(seed));
   std::mt19937 random(seed);
