@@ -12,6 +12,8 @@
 namespace test {
 namespace {
 
+constexpr size_t kSessionName = 16;  // Of an exec's folder, in hexadecimal digits.
+
 void AddEntries(const std::string& what, const std::string& directory,
                 std::vector<std::string>* found) {
   const auto names = base::ListDirectory(directory);
@@ -70,6 +72,17 @@ std::vector<std::string> IntegrationTest::Leftovers() const {
   }
   for (const char* runtime : {"crun", "runc", "gvisor"}) {
     AddEntries("runtime state", base::StrCat(run_root, "/runtime/", runtime), &found);
+  }
+  // crisp-stream itself lives on for a while; what its sessions had is gone with them.
+  const std::string streams = run_root + "/streams";
+  for (const std::string& instance :
+       base::ListDirectory(streams).value_or(std::vector<std::string>{})) {
+    const std::string folder = base::StrCat(streams, "/", instance);
+    const auto names = base::ListDirectory(folder);
+    if (!names.ok()) continue;
+    for (const std::string& name : *names) {
+      if (name.size() == kSessionName) found.push_back(base::StrCat("session ", folder, "/", name));
+    }
   }
   AddAddresses(base::StrCat(environment().Get("CNI"), "/ipam/", environment().name()), &found);
   for (const char* name : {"/pods", "/monitors", "/work"}) {
