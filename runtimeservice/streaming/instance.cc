@@ -41,16 +41,17 @@ absl::StatusOr<std::unique_ptr<Instance>> Instance::Start(asio::io_context& loop
 }
 
 Task<> Instance::Run() {
+  bool was_busy = true;
   base::SteadyTime idle_since = base::SteadyTime::Now();
   for (;;) {
     const base::SteadyTime now = base::SteadyTime::Now();
+    const bool has_urls = tokens_.size() > 0;
     absl::Duration wait = kLongest;
-    if (activity_.any()) {
-      idle_since = now;
-    } else if (tokens_.size() > 0) {
-      idle_since = now;
-      wait = std::min(wait, tokens_.NextEnd() - now);
+    if (activity_.any() || has_urls) {
+      was_busy = true;
+      wait = has_urls ? std::min(wait, tokens_.NextEnd() - now) : wait;
     } else {
+      idle_since = std::exchange(was_busy, false) ? now : idle_since;
       const bool at_once = retired_ || end_soon_;
       const absl::Duration linger =
           at_once ? absl::ZeroDuration() : absl::Seconds(settings_.linger_seconds());
@@ -59,6 +60,7 @@ Task<> Instance::Run() {
       }
       wait = std::min(wait, linger - (now - idle_since));
     }
+    // What begins and ends before this coroutine has its turn was too short to count.
     co_await activity_.changed().WaitFor(wait);
   }
   // From the last look to here nothing else ran: no request was read that is not answered.

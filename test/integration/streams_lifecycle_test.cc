@@ -222,6 +222,14 @@ TEST_F(StreamServersTest, ABadCertificateOrProgramIsTheRequestsError) {
   const auto missing = ExecUrl();
   EXPECT_THAT(missing, HasCode(absl::StatusCode::kFailedPrecondition));
   EXPECT_THAT(std::string(missing.status().message()), HasSubstr("stream_path"));
+  // The node can run pods all the same.
+  ASSERT_OK_AND_ASSIGN(const cri::StatusResponse status,
+                       client().Call(&RuntimeStub::Status, cri::StatusRequest()));
+  EXPECT_TRUE(status.status().conditions(0).status());
+  const cri::RuntimeCondition& last =
+      status.status().conditions(status.status().conditions_size() - 1);
+  EXPECT_EQ(last.type(), "StreamingReady");
+  EXPECT_FALSE(last.status());
 }
 
 TEST_F(StreamServersTest, BadRequestsNameTheFieldAndStartNothing) {
