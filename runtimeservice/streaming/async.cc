@@ -69,17 +69,54 @@ void Signal::Notify() {
   timer_.cancel();
 }
 
+// In the queue as long as it waits, also when its coroutine is thrown away.
+class Turns::Waiter {
+ public:
+  explicit Waiter(Turns* turns)
+      : turns_(turns),
+        granted_(turns->loop_),
+        place_(turns->waiters_.insert(turns->waiters_.end(), this)) {}
+  Waiter(const Waiter&) = delete;
+  Waiter& operator=(const Waiter&) = delete;
+  ~Waiter() {
+    if (!has_turn_) {
+      turns_->waiters_.erase(place_);
+    }
+  }
+
+  Task<> Wait() {
+    while (!has_turn_) {
+      co_await granted_.Wait();
+    }
+  }
+  void Grant() {
+    has_turn_ = true;
+    turns_->waiters_.erase(place_);
+    granted_.Notify();
+  }
+
+ private:
+  Turns* const turns_;
+  Signal granted_;
+  const std::list<Waiter*>::iterator place_;
+  bool has_turn_ = false;
+};
+
 Turns::Turn::~Turn() {
-  if (turns_ != nullptr) {
-    ++turns_->serving_;
-    turns_->freed_.Notify();
+  if (turns_ == nullptr) {
+    return;
+  }
+  if (turns_->waiters_.empty()) {
+    turns_->taken_ = false;
+  } else {
+    turns_->waiters_.front()->Grant();
   }
 }
 
 Task<Turns::Turn> Turns::Take() {
-  const size_t ticket = next_ticket_++;
-  while (serving_ != ticket) {
-    co_await freed_.Wait();
+  if (std::exchange(taken_, true)) {
+    Waiter waiter(this);
+    co_await waiter.Wait();
   }
   co_return Turn(this);
 }

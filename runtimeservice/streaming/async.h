@@ -16,6 +16,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <cstddef>
 #include <functional>
+#include <list>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -59,10 +60,11 @@ class Signal {
   size_t notified_ = 0;
 };
 
-// One coroutine at a time, in the order of asking.
+// One coroutine at a time, in the order of asking. Who waits is woken alone: the cost of a turn
+// does not grow with the number of those who wait.
 class Turns {
  public:
-  explicit Turns(asio::io_context& loop) : freed_(loop) {}
+  explicit Turns(asio::io_context& loop) : loop_(loop) {}
 
   // Ends its turn when it goes.
   class Turn {
@@ -80,9 +82,11 @@ class Turns {
   Task<Turn> Take();
 
  private:
-  Signal freed_;
-  size_t next_ticket_ = 0;
-  size_t serving_ = 0;
+  class Waiter;
+
+  asio::io_context& loop_;
+  std::list<Waiter*> waiters_;
+  bool taken_ = false;
 };
 
 }  // namespace streaming

@@ -11,10 +11,11 @@ namespace streaming {
 namespace {
 
 constexpr size_t kReadBuffer = 64 << 10;
-// What the Go client reads at once; larger frames cost it memory and gain nothing.
-constexpr size_t kFrameBytes = 32 << 10;
-// Frames in one system call. With the queue and a head each that is 15 pieces; Asio takes up to 16.
-constexpr size_t kFramesAtOnce = 7;
+// The Go client hands over frame by frame, and takes frames of 128 KiB nearly twice as fast as such
+// of 32 KiB; still larger ones gain little and cost it memory. To us all sizes are one.
+constexpr size_t kFrameBytes = 128 << 10;
+// Frames in one turn, and in one system call.
+constexpr size_t kFramesAtOnce = 2;
 // Control frames that wait for the socket. Beyond, the client is not read on: it may flood us with
 // pings and read nothing.
 constexpr size_t kMaxQueue = 64 << 10;
