@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/asio/post.hpp>
 
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -19,6 +20,9 @@ constexpr size_t kFramesAtOnce = 2;
 // Control frames that wait for the socket. Beyond, the client is not read on: it may flood us with
 // pings and read nothing.
 constexpr size_t kMaxQueue = 64 << 10;
+// Header blocks are small in a client's bytes and may be large in work. After so much of it others
+// have their turn.
+constexpr size_t kInflatedAtOnce = 256 << 10;
 // A ping of ours; the client's are odd.
 constexpr uint32_t kProbe = 2;
 // How long a client that is thrown out may take to close before it is cut off.
@@ -63,6 +67,11 @@ Task<absl::StatusOr<std::optional<SpdyEvent>>> SpdyConnection::Next() {
     if (queue_.size() > kMaxQueue) {
       reader_waits_ = true;
       co_await changed_.Wait();
+      continue;
+    }
+    if (inflated_ > kInflatedAtOnce) {
+      inflated_ = 0;
+      co_await asio::post(loop_, asio::use_awaitable);
       continue;
     }
     absl::StatusOr<std::optional<Frame>> frame = decoder_.Next(&input_);
@@ -110,9 +119,8 @@ absl::StatusOr<std::optional<SpdyEvent>> SpdyConnection::Handle(const Frame& fra
     case Frame::Type::kSynReply:
     case Frame::Type::kHeaders:
       // Of no use here, but what comes later is compressed with it.
-      return inflater_.Inflate(frame.bytes).status().ok()
-                 ? absl::StatusOr<std::optional<SpdyEvent>>(std::nullopt)
-                 : absl::InvalidArgumentError("header block that cannot be inflated");
+      RETURN_IF_ERROR(Inflate(frame.bytes).status());
+      return std::nullopt;
     case Frame::Type::kReset:
       if (streams_.contains(frame.stream)) {
         Forget(frame.stream);
@@ -135,9 +143,15 @@ absl::StatusOr<std::optional<SpdyEvent>> SpdyConnection::Handle(const Frame& fra
   return std::nullopt;
 }
 
+absl::StatusOr<std::string> SpdyConnection::Inflate(std::string_view compressed) {
+  absl::StatusOr<std::string> block = inflater_.Inflate(compressed);
+  inflated_ += block.ok() ? block->size() : 0;
+  return block;
+}
+
 absl::StatusOr<std::optional<SpdyEvent>> SpdyConnection::HandleSynStream(const Frame& frame) {
   // Also for a stream that is refused: what comes later is compressed with it.
-  ASSIGN_OR_RETURN(const std::string block, inflater_.Inflate(frame.bytes));
+  ASSIGN_OR_RETURN(const std::string block, Inflate(frame.bytes));
   absl::StatusOr<SpdyHeaders> headers = SpdyHeaders::Parse(block);
   if (const std::optional<SpdyReset> refusal = Refusal(frame, headers); refusal.has_value()) {
     const bool was_open = streams_.contains(frame.stream);

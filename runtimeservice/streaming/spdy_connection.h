@@ -96,6 +96,7 @@ class SpdyConnection : public std::enable_shared_from_this<SpdyConnection> {
   absl::StatusOr<std::optional<SpdyEvent>> Handle(const Frame& frame);
   absl::StatusOr<std::optional<SpdyEvent>> HandleSynStream(const Frame& frame);
   std::optional<SpdyEvent> HandleData(const Frame& frame);
+  absl::StatusOr<std::string> Inflate(std::string_view compressed);
   std::optional<SpdyReset> Refusal(const Frame& frame, const absl::StatusOr<SpdyHeaders>& headers);
   Task<> Fill();
 
@@ -126,6 +127,7 @@ class SpdyConnection : public std::enable_shared_from_this<SpdyConnection> {
   SpdyDeflater deflater_;
   const std::unique_ptr<char[]> buffer_;
   std::string_view input_;  // Of buffer_, what is not decoded yet.
+  size_t inflated_ = 0;     // Bytes of header blocks since others had their turn.
 
   std::unordered_map<uint32_t, Stream> streams_;
   uint32_t last_stream_ = 0;  // The client's highest so far.

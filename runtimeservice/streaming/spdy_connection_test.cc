@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/post.hpp>
+
 #include "runtimeservice/streaming/test_spdy_client.h"
 #include "runtimeservice/streaming/test_spdy_vectors.h"
 
@@ -37,6 +39,13 @@ class ConnectionTest : public ::testing::Test {
       if ((*event)->bytes.ends_with("flood me")) {
         Spawn(thread_.loop(), Flood((*event)->stream));
       }
+    }
+  }
+  // Counts how often it has the loop between the first stream and the first data.
+  Task<> CountTurns() {
+    while (received_[1].empty() && !server_->closed()) {
+      turns_ += opened_ > 0 ? 1 : 0;
+      co_await asio::post(thread_.loop(), asio::use_awaitable);
     }
   }
   // Writes until it cannot any more.
@@ -75,6 +84,7 @@ class ConnectionTest : public ::testing::Test {
   absl::Status flood_end_;
   int opened_ = 0;
   int resets_ = 0;
+  int turns_ = 0;
   std::map<uint32_t, std::string> received_;
 };
 
@@ -157,6 +167,25 @@ TEST_F(ConnectionTest, AFloodOfStreamsIsRefusedBeyondTheLimitAndItsHeadersAreSti
   EXPECT_EQ(opened_, 11);
   EXPECT_EQ(seen().resets.size(), 990);
   EXPECT_EQ(seen().resets.at(21), SpdyReset::kRefusedStream);
+}
+
+TEST_F(ConnectionTest, LargeHeaderBlocksLeaveOthersTheirTurn) {
+  Start({.max_streams = 1});
+  std::string frames;
+  const std::string large(60 << 10, 'a');
+  uint32_t next = 1;
+  while (frames.size() < 40 << 10) {
+    frames += client().OpenFrame(next, {{"a", large}});
+    next += 2;
+  }
+  const size_t inflated = (next / 2) * large.size();
+  ASSERT_GT(inflated, 8 << 20);
+  // All of it is one buffer of input.
+  asio::post(thread_.loop(), [this] { Spawn(thread_.loop(), CountTurns()); });
+  client().Send(frames + SpdyData(1, "x") + SpdyPing(1));
+  EXPECT_TRUE(ReadUntilPing(1));
+  End();
+  EXPECT_GT(turns_, static_cast<int>(inflated / (1 << 20)));
 }
 
 TEST_F(ConnectionTest, ABlockThatCannotBeInflatedIsTheEnd) {

@@ -14,8 +14,9 @@
 namespace streaming {
 namespace {
 
-// What waits for one target; beyond, the client is not read on.
+// What waits for one target, and for all of a client; beyond, the client is not read on.
 constexpr size_t kMaxInbound = 128 << 10;
+constexpr size_t kMaxInboundOfAll = 1 << 20;
 
 // A pair of streams. Lives as long as the client or the session have something to do with it.
 struct Pair {
@@ -42,7 +43,9 @@ using PairPtr = std::shared_ptr<Pair>;
 // The client's view of it; forgets what has ended.
 struct Pairs {
   Pairs(asio::io_context& on_loop, std::unique_ptr<ByteStream> bytes, const Limits& limits)
-      : loop(on_loop), connection(SpdyConnection::Create(on_loop, std::move(bytes), limits)) {}
+      : loop(on_loop),
+        connection(SpdyConnection::Create(on_loop, std::move(bytes), limits)),
+        drained(on_loop) {}
 
   // No more comes from the client on this stream.
   void Forget(uint32_t stream) { streams.erase(stream); }
@@ -61,7 +64,14 @@ struct Pairs {
       incomplete.erase(found);
     }
     pair.SetGone();
+    TakeInbound(pair);
     live.erase(&pair);
+  }
+  // What has come for the pair, which makes room for more.
+  std::string TakeInbound(Pair& pair) {
+    inbound -= pair.inbound.size();
+    drained.Notify();
+    return std::exchange(pair.inbound, {});
   }
   void Clear() {
     for (const auto& [address, pair] : std::exchange(live, {})) {
@@ -69,6 +79,7 @@ struct Pairs {
     }
     streams.clear();
     incomplete.clear();
+    drained.Notify();
   }
 
   asio::io_context& loop;
@@ -77,6 +88,8 @@ struct Pairs {
   std::unordered_map<const Pair*, PairPtr> live;
   std::unordered_map<uint32_t, PairPtr> streams;     // Those the client may still send on.
   std::unordered_map<uint64_t, PairPtr> incomplete;  // By request.
+  size_t inbound = 0;                                // Bytes of all pairs.
+  Signal drained;                                    // These have become fewer.
 };
 using PairsPtr = std::shared_ptr<Pairs>;
 
@@ -86,6 +99,7 @@ class SpdyForwardedConnection final : public ForwardedConnection {
       : pairs_(std::move(pairs)), pair_(std::move(pair)) {}
   // Nobody will read what comes: unless both sides have ended it, it ends here.
   ~SpdyForwardedConnection() override {
+    pairs_->TakeInbound(*pair_);
     pairs_->live.erase(pair_.get());
     if (!pair_->gone && !(pair_->client_done && pair_->server_done)) {
       pairs_->Reset(*pair_);
@@ -95,7 +109,6 @@ class SpdyForwardedConnection final : public ForwardedConnection {
   uint16_t port() const override { return pair_->port; }
 
   Task<absl::StatusOr<std::string_view>> Read() override {
-    bytes_.clear();
     // Behind the half-close there is nothing but its end to wait for.
     const bool ended = std::exchange(end_was_read_, false);
     while (!pair_->gone && pair_->inbound.empty() &&
@@ -105,9 +118,8 @@ class SpdyForwardedConnection final : public ForwardedConnection {
     if (pair_->gone) {
       co_return absl::CancelledError("the client gave the connection up");
     }
-    bytes_.swap(pair_->inbound);
+    bytes_ = pairs_->TakeInbound(*pair_);
     end_was_read_ = bytes_.empty();
-    pair_->changed.Notify();
     co_return bytes_;
   }
 
@@ -262,10 +274,12 @@ Task<> SpdyForwardClient::Take(const SpdyEvent& event) {
     co_return;
   }
   pair->inbound += event.bytes;
+  pairs_->inbound += event.bytes.size();
   pair->client_done |= event.fin;
   pair->changed.Notify();
-  while (pair->inbound.size() > kMaxInbound && !pair->gone) {
-    co_await pair->changed.Wait();
+  while ((pair->inbound.size() > kMaxInbound || pairs_->inbound > kMaxInboundOfAll) &&
+         !pairs_->connection->closed()) {
+    co_await pairs_->drained.Wait();
   }
 }
 

@@ -276,6 +276,23 @@ TEST_F(ForwardTest, ATargetThatDoesNotReadSlowsItsClientDownAndItsLeavingIsNotic
   EXPECT_EQ(opened_, 1);
 }
 
+TEST_F(ForwardTest, WhatWaitsForManyTargetsIsBoundedTogether) {
+  Start({.pong = absl::Milliseconds(20)});
+  const timeval shortly = {.tv_sec = 0, .tv_usec = 200'000};
+  setsockopt(client().fd(), SOL_SOCKET, SO_SNDTIMEO, &shortly, sizeof(shortly));
+  // Less than one target may have waiting, but for 400 of them: 40 MB.
+  const std::string bytes(100 << 10, 'x');
+  int taken = 0;
+  while (taken < 400 &&
+         client().Send(SpdyData(OpenPair(static_cast<uint32_t>(taken), "3"), bytes))) {
+    ++taken;
+  }
+  EXPECT_GT(taken, 5);
+  EXPECT_LT(taken, 30);
+  End();
+  kept_.clear();
+}
+
 TEST_F(ForwardTest, WhenTheClientLeavesEveryConnectionIsCancelled) {
   Start();
   for (uint32_t request = 0; request < 20; ++request) {
