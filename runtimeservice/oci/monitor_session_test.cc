@@ -220,6 +220,21 @@ TEST_F(AttachSessionTest, AClientThatLeavesIsDetached) {
   EXPECT_TRUE(connection().RefreshState(Patience()).ok());
 }
 
+TEST_F(AttachSessionTest, AClientThatLeavesWhileItsInputWaitsIsDetached) {
+  ASSERT_NO_FATAL_FAILURE(RunWithInput("sleep 1000", false));
+  Attached& attached = Attach();
+  attached.client.SendStdin(std::string(8 << 20, 'x'));
+  const auto test = [&]() -> Task<> {
+    co_await attached.client.Until([&] { return attached.client.delivering(); });
+    // Whether its input waits by now or still flows, the session must end.
+    streaming::Signal never(loop_);
+    co_await never.WaitFor(absl::Milliseconds(50));
+    EXPECT_EQ(attached.client.actions_done, 0u);
+    attached.client.Vanish();
+  };
+  RunAll(test());
+}
+
 TEST_F(AttachSessionTest, TheThirteenthClientIsRefusedWithAReason) {
   ASSERT_NO_FATAL_FAILURE(ContainerFixture::Run(PrepareScript(StrCat(kWaitForGo, "exit 0"))));
   for (int i = 0; i < 13; ++i) {

@@ -234,7 +234,9 @@ Task<> AttachSession::Stdin(std::string_view bytes) {
   }
   while (!bytes.empty() && !over_ && session_.stdin() && stdin_open_) {
     const std::string_view part = bytes.substr(0, conmon::kMaxData);
+    stdin_waits_ = true;
     const absl::Status sent = co_await monitor_.Send(MessageType::kStdin, kOtherSequence, part);
+    stdin_waits_ = false;
     if (!sent.ok()) {
       break;
     }
@@ -243,6 +245,10 @@ Task<> AttachSession::Stdin(std::string_view bytes) {
 }
 
 void AttachSession::StdinEnded() {
+  if (stdin_waits_) {
+    monitor_.Interrupt();  // That client has left.
+    return;
+  }
   if (session_.stdin() && !session_.tty()) {
     tasks_.Spawn(SendInputEnd());
   }

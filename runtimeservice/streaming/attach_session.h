@@ -65,6 +65,7 @@ class AttachSession : private CommandInput {
 
   bool attached_ = false;
   bool client_left_ = false;
+  bool stdin_waits_ = false;        // For the monitor to take it.
   bool input_done_ = false;         // And that ends the session.
   bool over_ = false;               // Nothing more is sent to the monitor or taken from it.
   std::optional<WindowSize> size_;  // Not sent yet.

@@ -90,22 +90,32 @@ std::optional<size_t> ReadNow(Descriptor& descriptor, std::span<char> buffer) {
   return WouldBlock() ? std::nullopt : std::optional<size_t>(0);
 }
 
+absl::StatusOr<size_t> WriteNow(Descriptor& descriptor, std::string_view bytes) {
+  if (!descriptor.is_open()) {
+    return absl::CancelledError("write: closed");
+  }
+  const ssize_t written = write(descriptor.native_handle(), bytes.data(), bytes.size());
+  if (written >= 0) {
+    return static_cast<size_t>(written);
+  }
+  if (WouldBlock()) {
+    return 0;
+  }
+  return ToStatus(Error(errno, asio::error::get_system_category()), "write");
+}
+
 Task<absl::Status> WriteAll(Descriptor& descriptor, std::string_view bytes) {
   while (!bytes.empty()) {
-    if (!descriptor.is_open()) {
-      co_return absl::CancelledError("write: closed");
+    const absl::StatusOr<size_t> written = WriteNow(descriptor, bytes);
+    if (!written.ok()) {
+      co_return written.status();
     }
-    const ssize_t written = write(descriptor.native_handle(), bytes.data(), bytes.size());
-    if (written >= 0) {
-      bytes.remove_prefix(static_cast<size_t>(written));
-      continue;
-    }
-    if (!WouldBlock()) {
-      co_return ToStatus(Error(errno, asio::error::get_system_category()), "write");
-    }
-    const bool writable = co_await Writable(descriptor);
-    if (!writable) {
-      co_return absl::CancelledError("write: closed");
+    bytes.remove_prefix(*written);
+    if (*written == 0) {
+      const bool writable = co_await Writable(descriptor);
+      if (!writable) {
+        co_return absl::CancelledError("write: closed");
+      }
     }
   }
   co_return absl::OkStatus();

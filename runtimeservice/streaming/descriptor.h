@@ -40,6 +40,9 @@ Task<std::optional<bool>> WritableWithin(Descriptor& descriptor, absl::Duration 
 // that was closed), none when it would have to wait.
 std::optional<size_t> ReadNow(Descriptor& descriptor, std::span<char> buffer);
 
+// Writes what goes now: 0 when it would have to wait. CANCELLED when nobody reads any more or it
+// was closed.
+absl::StatusOr<size_t> WriteNow(Descriptor& descriptor, std::string_view bytes);
 // Writes all of it, however long that takes. CANCELLED when nobody reads any more or it was closed.
 Task<absl::Status> WriteAll(Descriptor& descriptor, std::string_view bytes);
 

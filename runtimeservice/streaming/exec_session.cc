@@ -211,10 +211,13 @@ Task<> ExecSession::Stdin(std::string_view bytes) {
   }
 }
 
-// A terminal has no end of input: nothing is sent there, and it stays open.
+// A terminal has no end of input: nothing is sent there, and it stays open. Who waits for it to
+// take input is woken, because that client has left.
 void ExecSession::StdinEnded() {
-  if (!session_.tty()) {
-    EndInput();
+  EndInput();
+  if (session_.tty() && out_ != nullptr) {
+    Error ignored;
+    out_->from.cancel(ignored);
   }
 }
 

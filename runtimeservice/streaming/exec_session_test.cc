@@ -334,6 +334,17 @@ TEST_F(ExecSessionTest, AVanishedClientHangsItsTerminalUp) {
   EXPECT_TRUE(base::Exists(directory_ + "/hung"));
 }
 
+TEST_F(ExecSessionTest, AVanishedClientIsSeenThoughTheProgramTakesNoInput) {
+  UseTerminalScript("trap 'exit 0' HUP; stty raw -echo; echo ready; while :; do sleep 0.01; done");
+  const auto test = [&]() -> Task<> {
+    co_await client_.Until([&] { return client_.out.find("ready") != std::string::npos; });
+    client_.SendStdin(std::string(4 << 20, 'x'));
+    co_await client_.Until([&] { return client_.delivering(); });
+    client_.Vanish();
+  };
+  Run(test());
+}
+
 TEST_F(ExecSessionTest, ARuntimeThatFailsBeforeTheTerminalIsThereSaysWhy) {
   session_.set_tty(true);
   session_.set_stderr(false);

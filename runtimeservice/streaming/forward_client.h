@@ -28,6 +28,8 @@ class ForwardedConnection {
   virtual Task<absl::Status> Write(std::string_view bytes) = 0;
   // The target sends no more.
   virtual Task<> FinishWriting() = 0;
+  // Whether Read and Write would say so: for who waits for something else.
+  virtual bool cancelled() const = 0;
   // It cannot go on: `text` goes to the connection's error stream, and both streams are reset. The
   // Go client then drops all its connections, so only for real failures.
   virtual Task<> Fail(std::string_view text) = 0;

@@ -20,6 +20,9 @@
 namespace streaming {
 namespace {
 
+// How often it is looked whether a connection whose target takes nothing is still wanted.
+constexpr absl::Duration kLookAgain = absl::Seconds(1);
+
 // Begins to connect; whether that is under way or done.
 bool BeginConnect(int fd, bool ipv6, uint16_t port) {
   sockaddr_in6 six = {};
@@ -52,8 +55,16 @@ struct ForwardSession::Pair {
     target.close(ignored);
   }
 
+  // Also throws away what the kernel keeps for a target that does not take it.
+  void Discard() {
+    const linger at_once = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(target.native_handle(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    Close();
+  }
+
   const std::shared_ptr<ForwardedConnection> connection;
   Descriptor target;
+  bool stuck = false;  // It waits for the target to take something.
 };
 
 ForwardSession::ForwardSession(asio::io_context& loop, const stream::PortForwardSession& session,
@@ -78,6 +89,9 @@ Task<> ForwardSession::Run() {
   client_.Abort();
   ended_ = true;
   for (Pair* pair : pairs_) {
+    if (pair->stuck) {
+      pair->Discard();
+    }
     pair->Close();
   }
   co_await tasks_.Join();
@@ -152,6 +166,27 @@ Task<absl::Status> ForwardSession::ConnectBy(Descriptor& socket, bool ipv6, uint
   co_return absl::OkStatus();
 }
 
+// A target that takes nothing is not waited for when its client has given the connection up.
+Task<bool> ForwardSession::WriteToTarget(Pair& pair, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const absl::StatusOr<size_t> written = WriteNow(pair.target, bytes);
+    if (!written.ok()) {
+      co_return false;
+    }
+    bytes.remove_prefix(*written);
+    if (*written == 0) {
+      pair.stuck = true;
+      co_await WritableWithin(pair.target, kLookAgain);
+      pair.stuck = false;
+      if (pair.connection->cancelled()) {
+        pair.Discard();
+        co_return false;
+      }
+    }
+  }
+  co_return true;
+}
+
 Task<> ForwardSession::CopyToTarget(std::shared_ptr<Pair> pair) {
   bool half_closed = false;
   bool takes = true;  // Else what comes is dropped: the client's other connections go on.
@@ -173,8 +208,7 @@ Task<> ForwardSession::CopyToTarget(std::shared_ptr<Pair> pair) {
       continue;
     }
     if (takes) {
-      const absl::Status written = co_await WriteAll(pair->target, *bytes);
-      takes = written.ok();
+      takes = co_await WriteToTarget(*pair, *bytes);
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -38,6 +39,7 @@ class ForwardSession {
   Task<> Forward(std::shared_ptr<ForwardedConnection> connection);
   Task<absl::Status> Connect(Pair& pair);
   Task<absl::Status> ConnectBy(Descriptor& socket, bool ipv6, uint16_t port);
+  Task<bool> WriteToTarget(Pair& pair, std::string_view bytes);
   Task<> CopyToTarget(std::shared_ptr<Pair> pair);
   Task<> CopyToClient(std::shared_ptr<Pair> pair);
 

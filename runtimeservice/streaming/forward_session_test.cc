@@ -5,11 +5,13 @@
 #include <gtest/gtest.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <cstring>
 #include <functional>
@@ -229,6 +231,29 @@ TEST_F(ForwardSessionTest, AConnectionThatTheClientGivesUpIsClosed) {
   };
   Run(test());
   server_.join();
+  EXPECT_TRUE(closed);
+}
+
+TEST_F(ForwardSessionTest, AConnectionThatIsGivenUpIsClosedThoughItsTargetTakesNothing) {
+  std::atomic<bool> closed = false;
+  std::atomic<bool> looked = false;
+  Serve(four_, [&](int fd) {
+    // Its reading would make room: only the client's end of the connection ends this wait.
+    pollfd hung_up = {.fd = fd, .events = POLLRDHUP, .revents = 0};
+    closed = poll(&hung_up, 1, 20'000) == 1;
+    looked = true;
+  });
+  const auto test = [&]() -> Task<> {
+    const auto connection = client_.Connect(four_.port);
+    connection->Send(std::string(64 << 20, 'x'));
+    co_await connection->Until([&] { return connection->reads == 1; });
+    connection->Cancel();
+    Signal never(loop_);
+    while (!looked) {
+      co_await never.WaitFor(absl::Milliseconds(5));
+    }
+  };
+  Run(test());
   EXPECT_TRUE(closed);
 }
 

@@ -49,7 +49,7 @@ absl::Status MonitorClient::Connect(const std::string& path) {
 Task<bool> MonitorClient::Receive(const OnPacket& take) {
   const bool readable = co_await Readable(socket_);
   if (!readable) {
-    co_return false;
+    co_return socket_.is_open();  // Then it was another's wait that was to end.
   }
   for (int packets = 0; packets < kMostAtOnce; ++packets) {
     const Progress progress = ReceiveOne(take);
@@ -92,9 +92,17 @@ Task<absl::Status> MonitorClient::Send(conmon::MessageType type, uint32_t sequen
     if (errno != EAGAIN && errno != EINTR) {
       co_return absl::CancelledError(base::StrCat("the monitor: ", std::strerror(errno)));
     }
-    co_await Writable(socket_);
+    const bool writable = co_await Writable(socket_);
+    if (!writable) {
+      co_return absl::CancelledError("interrupted");
+    }
   }
   co_return socket_.is_open() ? absl::OkStatus() : absl::CancelledError("closed");
+}
+
+void MonitorClient::Interrupt() {
+  Error ignored;
+  socket_.cancel(ignored);
 }
 
 void MonitorClient::Close() {

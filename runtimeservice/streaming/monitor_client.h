@@ -29,6 +29,8 @@ class MonitorClient {
   // Sends one packet. CANCELLED when the connection has ended.
   Task<absl::Status> Send(conmon::MessageType type, uint32_t sequence, std::string_view payload);
 
+  // A Send that waits is given up; Receive goes on.
+  void Interrupt();
   // Ends Receive and Send.
   void Close();
 

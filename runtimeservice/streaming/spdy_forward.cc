@@ -107,6 +107,7 @@ class SpdyForwardedConnection final : public ForwardedConnection {
   }
 
   uint16_t port() const override { return pair_->port; }
+  bool cancelled() const override { return pair_->gone; }
 
   Task<absl::StatusOr<std::string_view>> Read() override {
     // Behind the half-close there is nothing but its end to wait for.

@@ -23,7 +23,7 @@ class TestCommandClient : public CommandClient {
 
   // What the client does; at any time, in this order.
   void SendStdin(std::string bytes) {
-    Do([bytes = std::move(bytes)](CommandInput& input) { return Feed(input, bytes); });
+    Do([this, bytes = std::move(bytes)](CommandInput& input) { return Feed(input, bytes); });
   }
   void EndStdin() {
     Do([](CommandInput& input) {
@@ -63,7 +63,10 @@ class TestCommandClient : public CommandClient {
       }
       const std::function<Task<>(CommandInput&)> action = std::move(actions_.front());
       actions_.pop_front();
+      delivering_to_ = &input;
+      changed_.Notify();
       co_await action(input);
+      delivering_to_ = nullptr;
       ++actions_done;
       changed_.Notify();
     }
@@ -94,7 +97,9 @@ class TestCommandClient : public CommandClient {
     changed_.Notify();
   }
   void Abort() override {
-    gone_ = true;
+    if (!std::exchange(gone_, true) && delivering_to_ != nullptr) {
+      delivering_to_->StdinEnded();
+    }
     input_came_.Notify();
     changed_.Notify();
   }
@@ -107,12 +112,14 @@ class TestCommandClient : public CommandClient {
   size_t actions_done = 0;
   size_t writes_waiting = 0;  // For it to take output.
   bool gone() const { return gone_; }
+  // Whether an action of the client has begun and not ended.
+  bool delivering() const { return delivering_to_ != nullptr; }
 
  private:
   static Task<> Nothing() { co_return; }
-  static Task<> Feed(CommandInput& input, const std::string& bytes) {
+  Task<> Feed(CommandInput& input, const std::string& bytes) {
     constexpr size_t kPart = 32 << 10;  // As a SPDY client does.
-    for (size_t at = 0; at < bytes.size(); at += kPart) {
+    for (size_t at = 0; at < bytes.size() && !gone_; at += kPart) {
       co_await input.Stdin(std::string_view(bytes).substr(at, kPart));
     }
   }
@@ -124,6 +131,7 @@ class TestCommandClient : public CommandClient {
   std::deque<std::function<Task<>(CommandInput&)>> actions_;
   Signal input_came_;
   Signal changed_;
+  CommandInput* delivering_to_ = nullptr;
   bool gone_ = false;
   bool stalled_ = false;
 };

@@ -39,6 +39,7 @@ class TestForwardedConnection : public ForwardedConnection {
   }
 
   uint16_t port() const override { return port_; }
+  bool cancelled() const override { return cancelled_; }
   Task<absl::StatusOr<std::string_view>> Read() override {
     while (!cancelled_ && pieces_.empty() && (!half_closed_ || told_)) {
       co_await changed_.Wait();
@@ -52,6 +53,8 @@ class TestForwardedConnection : public ForwardedConnection {
     }
     reading_ = std::move(pieces_.front());
     pieces_.pop_front();
+    ++reads;
+    changed_.Notify();
     co_return std::string_view(reading_);
   }
   Task<absl::Status> Write(std::string_view bytes) override {
@@ -74,6 +77,7 @@ class TestForwardedConnection : public ForwardedConnection {
   }
 
   std::string received;
+  size_t reads = 0;
   bool finished = false;
   std::string failure;
 

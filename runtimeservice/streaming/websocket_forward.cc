@@ -36,6 +36,7 @@ class ChannelConnection final : public ForwardedConnection {
   ~ChannelConnection() override { Finish(); }
 
   uint16_t port() const override { return port_; }
+  bool cancelled() const override { return shared_->ended || finished_; }
 
   Task<absl::StatusOr<std::string_view>> Read() override {
     taken_.clear();
