@@ -1,5 +1,6 @@
 #include "runtimeservice/streaming/instance.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -51,7 +52,10 @@ Task<> Instance::Run() {
       was_busy = true;
       wait = has_urls ? std::min(wait, tokens_.NextEnd() - now) : wait;
     } else {
-      idle_since = std::exchange(was_busy, false) ? now : idle_since;
+      if (std::exchange(was_busy, false)) {
+        idle_since = now;
+        malloc_trim(0);  // What the sessions needed.
+      }
       const bool at_once = retired_ || end_soon_;
       const absl::Duration linger =
           at_once ? absl::ZeroDuration() : absl::Seconds(settings_.linger_seconds());

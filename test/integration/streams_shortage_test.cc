@@ -18,6 +18,9 @@ using testing::SizeIs;
 using StreamShortageTest = StreamServersTest;
 
 TEST_F(StreamShortageTest, WithoutDescriptorsAConnectionWaits) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "SKIP: a build without sanitizers, whose checks need descriptors";
+#endif
   ASSERT_OK_AND_ASSIGN(const std::string url, ExecUrl("echo out-of-it"));
   const pid_t server = Servers().at(0);
   rlimit before = {};
@@ -34,7 +37,7 @@ TEST_F(StreamShortageTest, WithoutDescriptorsAConnectionWaits) {
     return daemon().Log().find("a connection waits or is refused: Too many open files") !=
            std::string::npos;
   }));
-  ASSERT_EQ(prlimit(server, RLIMIT_NOFILE, &before, nullptr), 0);
+  EXPECT_EQ(prlimit(server, RLIMIT_NOFILE, &before, nullptr), 0);
   caller.join();
 }
 
