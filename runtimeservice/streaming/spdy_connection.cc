@@ -11,7 +11,8 @@
 namespace streaming {
 namespace {
 
-constexpr size_t kReadBuffer = 64 << 10;
+// After a read of less the buffer is a small one again.
+constexpr size_t kSmallRead = 4 << 10;
 // The Go client hands over frame by frame, and takes frames of 128 KiB nearly twice as fast as such
 // of 32 KiB; still larger ones gain little and cost it memory. To us all sizes are one.
 constexpr size_t kFrameBytes = 128 << 10;
@@ -23,6 +24,7 @@ constexpr size_t kMaxQueue = 64 << 10;
 // Header blocks are small in a client's bytes and may be large in work. After so much of it others
 // have their turn.
 constexpr size_t kInflatedAtOnce = 256 << 10;
+constexpr size_t kBlockWork = 256;  // Of the smallest block, in bytes that take as long.
 // A ping of ours; the client's are odd.
 constexpr uint32_t kProbe = 2;
 // How long a client that is thrown out may take to close before it is cut off.
@@ -43,7 +45,6 @@ SpdyConnection::SpdyConnection(asio::io_context& loop, std::unique_ptr<ByteStrea
       limits_(limits),
       decoder_(limits.max_frame_bytes, limits.max_header_bytes),
       inflater_(limits.max_header_bytes),
-      buffer_(new char[kReadBuffer]),
       turns_(loop),
       changed_(loop),
       last_data_(base::SteadyTime::Now()) {}
@@ -99,14 +100,19 @@ Task<absl::StatusOr<std::optional<SpdyEvent>>> SpdyConnection::Next() {
 }
 
 Task<> SpdyConnection::Fill() {
-  const std::span<char> target(buffer_.get(), kReadBuffer);
+  if (last_read_ < kSmallRead) {
+    buffer_.Release();
+  }
+  const std::span<char> target = buffer_.Get();
   const absl::StatusOr<size_t> size = co_await bytes_->Read(target);
   if (!size.ok()) {
     Close(absl::CancelledError(size.status().message()));
   } else if (*size == 0) {
     Close(absl::CancelledError("the client closed its connection"));
   } else {
-    input_ = std::string_view(buffer_.get(), *size);
+    buffer_.Filled(*size);
+    last_read_ = *size;
+    input_ = std::string_view(target.data(), *size);
   }
 }
 
@@ -145,7 +151,7 @@ absl::StatusOr<std::optional<SpdyEvent>> SpdyConnection::Handle(const Frame& fra
 
 absl::StatusOr<std::string> SpdyConnection::Inflate(std::string_view compressed) {
   absl::StatusOr<std::string> block = inflater_.Inflate(compressed);
-  inflated_ += block.ok() ? block->size() : 0;
+  inflated_ += kBlockWork + (block.ok() ? block->size() : 0);
   return block;
 }
 

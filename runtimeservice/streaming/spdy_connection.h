@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "runtimeservice/streaming/async.h"
 #include "runtimeservice/streaming/byte_stream.h"
+#include "runtimeservice/streaming/flow_buffer.h"
 #include "runtimeservice/streaming/limits.h"
 #include "runtimeservice/streaming/spdy_frames.h"
 #include "runtimeservice/streaming/spdy_headers.h"
@@ -125,7 +126,8 @@ class SpdyConnection : public std::enable_shared_from_this<SpdyConnection> {
   SpdyDecoder decoder_;
   SpdyInflater inflater_;
   SpdyDeflater deflater_;
-  const std::unique_ptr<char[]> buffer_;
+  FlowBuffer buffer_;
+  size_t last_read_ = 0;
   std::string_view input_;  // Of buffer_, what is not decoded yet.
   size_t inflated_ = 0;     // Bytes of header blocks since others had their turn.
 
