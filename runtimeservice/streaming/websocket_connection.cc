@@ -1,6 +1,8 @@
 #include "runtimeservice/streaming/websocket_connection.h"
 
 #include <algorithm>
+#include <cstring>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,6 +10,7 @@
 #include "base/strings.h"
 #include "runtimeservice/streaming/websocket_layer.h"
 // Beast after Asio's workaround in async.h.
+#include <boost/asio/post.hpp>
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/websocket/error.hpp>
@@ -20,19 +23,8 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 namespace websocket = beast::websocket;
 
-constexpr size_t kReadBytes = 32 << 10;
+constexpr size_t kReadBytes = 64 << 10;
 constexpr size_t kMaxReasonBytes = 123;  // A control frame's 125, less the code.
-
-Task<> ReadInto(ByteStream& stream, std::span<char> buffer, WebSocketLayer::Handler handler) {
-  const absl::StatusOr<size_t> size = co_await stream.Read(buffer);
-  if (!size.ok()) {
-    handler(absl::IsCancelled(size.status()) ? asio::error::operation_aborted
-                                             : asio::error::connection_reset,
-            0);
-  } else {
-    handler(*size == 0 ? Error(asio::error::eof) : Error(), *size);
-  }
-}
 
 Task<> WriteFrom(ByteStream& stream, std::vector<std::string_view> pieces,
                  WebSocketLayer::Handler handler) {
@@ -46,8 +38,42 @@ Task<> WriteFrom(ByteStream& stream, std::vector<std::string_view> pieces,
 
 }  // namespace
 
+size_t WebSocketLayer::TakeBytes(std::span<char> buffer) {
+  const size_t size = std::min(buffer.size(), end_ - begin_);
+  std::memcpy(buffer.data(), bytes_.get() + begin_, size);
+  begin_ += size;
+  return size;
+}
+
+Task<> WebSocketLayer::Read(std::span<char> buffer, Handler handler) {
+  if (bytes_ == nullptr) {
+    bytes_ = std::make_unique_for_overwrite<char[]>(kReadBytes);
+  }
+  const std::span<char> target =
+      buffer.size() < kReadBytes / 2 ? std::span<char>(bytes_.get(), kReadBytes) : buffer;
+  const absl::StatusOr<size_t> size = co_await stream_->Read(target);
+  if (!size.ok()) {
+    handler(absl::IsCancelled(size.status()) ? asio::error::operation_aborted
+                                             : asio::error::connection_reset,
+            0);
+  } else if (*size == 0) {
+    handler(asio::error::eof, 0);
+  } else if (target.data() == buffer.data()) {
+    handler(Error(), *size);
+  } else {
+    begin_ = 0;
+    end_ = *size;
+    handler(Error(), TakeBytes(buffer));
+  }
+}
+
 void WebSocketLayer::StartRead(std::span<char> buffer, Handler handler) {
-  Spawn(loop_, ReadInto(*stream_, buffer, std::move(handler)));
+  if (has_bytes()) {
+    const size_t size = TakeBytes(buffer);
+    asio::post(loop_, [handler = std::move(handler), size] { handler(Error(), size); });
+  } else {
+    Spawn(loop_, Read(buffer, std::move(handler)));
+  }
 }
 
 void WebSocketLayer::StartWrite(std::vector<std::string_view> pieces, Handler handler) {
@@ -66,7 +92,7 @@ class WebSocketConnection::Impl : public std::enable_shared_from_this<Impl> {
         stream_(loop, std::move(stream)),
         clock_(loop),
         write_turns_(loop),
-        buffer_(kReadBytes) {
+        buffer_(std::make_unique_for_overwrite<char[]>(kReadBytes)) {
     stream_.set_option(websocket::stream_base::timeout{websocket::stream_base::none(),
                                                        websocket::stream_base::none(), false});
     stream_.read_message_max(0);  // Messages are read in parts.
@@ -96,7 +122,7 @@ class WebSocketConnection::Impl : public std::enable_shared_from_this<Impl> {
   websocket::stream<WebSocketLayer, false> stream_;
   asio::steady_timer clock_;  // Of Watch.
   Turns write_turns_;
-  std::vector<char> buffer_;
+  const std::unique_ptr<char[]> buffer_;  // kReadBytes.
   std::chrono::steady_clock::time_point last_byte_ = {};
   bool in_message_ = false;  // A message's first part was read, its last one not.
   bool reading_ = false;     // Somebody waits in Read, so that pings are answered.
@@ -146,8 +172,14 @@ Task<absl::StatusOr<WebSocketConnection::Part>> WebSocketConnection::Impl::Read(
   reading_ = true;
   has_read_ = true;
   Error error;
-  const asio::mutable_buffer target(buffer_.data(), buffer_.size());
-  const size_t size = co_await stream_.async_read_some(target, Await(error));
+  size_t size = 0;
+  // Beast gives a message's beginning apart from the rest, even if both have come.
+  do {
+    const asio::mutable_buffer target(buffer_.get() + size, kReadBytes - size);
+    const size_t more = co_await stream_.async_read_some(target, Await(error));
+    size += more;
+  } while (!error && !stream_.is_message_done() && size < kReadBytes &&
+           stream_.next_layer().has_bytes());
   reading_ = false;
   if (error == websocket::error::closed && !was_idle_) {
     const uint16_t code = stream_.reason().code;
@@ -168,7 +200,7 @@ Task<absl::StatusOr<WebSocketConnection::Part>> WebSocketConnection::Impl::Read(
   if (size > 0) {
     Touch();
   }
-  Part part = {.bytes = std::string_view(buffer_.data(), size), .first = !in_message_};
+  Part part = {.bytes = std::string_view(buffer_.get(), size), .first = !in_message_};
   in_message_ = !stream_.is_message_done();
   part.last = !in_message_;
   co_return part;

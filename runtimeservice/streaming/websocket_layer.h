@@ -28,6 +28,8 @@ class WebSocketLayer {
 
   executor_type get_executor() { return loop_.get_executor(); }
   ByteStream& stream() { return *stream_; }
+  // Whether the next read needs no bytes from the stream.
+  bool has_bytes() const { return begin_ < end_; }
 
   // Asio's requirements on an AsyncReadStream and AsyncWriteStream.
   template <typename Buffers, typename Token>
@@ -80,8 +82,15 @@ class WebSocketLayer {
   void StartRead(std::span<char> buffer, Handler handler);
   void StartWrite(std::vector<std::string_view> pieces, Handler handler);
 
+  Task<> Read(std::span<char> buffer, Handler handler);
+  size_t TakeBytes(std::span<char> buffer);
+
   asio::io_context& loop_;
   std::unique_ptr<ByteStream> stream_;
+  // Beast reads a frame's head with a small buffer of its own: what it has no room for waits here.
+  std::unique_ptr<char[]> bytes_;
+  size_t begin_ = 0;
+  size_t end_ = 0;
 };
 
 // Beast's customization points: what is to be done with the transport after the closing handshake,
