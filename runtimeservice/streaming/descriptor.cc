@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <boost/asio/error.hpp>
@@ -41,6 +42,7 @@ absl::StatusOr<Pipe> MakePipe() {
   }
   Pipe pipe{base::UniqueFd(ends[0]), base::UniqueFd(ends[1])};
   fcntl(ends[0], F_SETPIPE_SZ, kPipeBytes);
+  fchmod(ends[0], 0666);  // For a command that opens /dev/stdout as another user.
   return pipe;
 }
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <filesystem>
@@ -100,6 +101,23 @@ TEST_F(ExecSessionTest, WithoutInputItReadsTheEnd) {
   UseScript("cat; echo end");
   Run();
   EXPECT_EQ(client_.out, "end\n");
+}
+
+TEST_F(ExecSessionTest, AnotherUsersCommandMayOpenItsStreamsByTheirPaths) {
+  if (geteuid() != 0) {
+    GTEST_SKIP() << "SKIP: the right to be another user";
+  }
+  session_.set_stdin(true);
+  for (const char* argument : {"/usr/bin/setpriv", "--reuid=65534", "--clear-groups"}) {
+    session_.add_argv(argument);
+  }
+  UseScript("cat /dev/stdin > /dev/stdout; echo err > /dev/stderr");
+  client_.SendStdin("in");
+  client_.EndStdin();
+  Run();
+  EXPECT_EQ(ExitCode(), 0) << client_.err;
+  EXPECT_EQ(client_.out, "in");
+  EXPECT_EQ(client_.err, "err\n");
 }
 
 TEST_F(ExecSessionTest, OutputThatNobodyWantsIsDropped) {

@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -200,6 +201,21 @@ TEST_F(ForwardSessionTest, ANamespaceThatIsGoneIsAnErrorOfTheConnection) {
     EXPECT_THAT(connection->failure, HasSubstr("/run/netns/none-of-this-name: No such file"));
   };
   Run(test());
+}
+
+TEST_F(ForwardSessionTest, WithoutAThreadItIsAnErrorOfTheConnection) {
+  pthread_attr_t plain;
+  ASSERT_EQ(pthread_getattr_default_np(&plain), 0);
+  pthread_attr_t impossible = plain;
+  pthread_attr_setstacksize(&impossible, size_t{1} << 60);
+  ASSERT_EQ(pthread_setattr_default_np(&impossible), 0);
+  const auto test = [&]() -> Task<> {
+    const auto connection = client_.Connect(four_.port);
+    co_await connection->Until([&] { return !connection->failure.empty(); });
+    EXPECT_THAT(connection->failure, HasSubstr("start a thread: Resource temporarily unavailable"));
+  };
+  Run(test());
+  ASSERT_EQ(pthread_setattr_default_np(&plain), 0);
 }
 
 TEST_F(ForwardSessionTest, APortThatDoesNotAnswerIsGivenUp) {

@@ -6,7 +6,9 @@
 
 #include <boost/asio/post.hpp>
 #include <cerrno>
+#include <functional>
 #include <memory>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -37,6 +39,15 @@ absl::StatusOr<LoopbackSockets> MakeIn(const std::string& path) {
   return MakeHere();
 }
 
+// RESOURCE_EXHAUSTED when the system has no thread to give: that is one connection's failure.
+absl::StatusOr<std::thread> StartThread(std::function<void()> work) {
+  try {
+    return std::thread(std::move(work));
+  } catch (const std::system_error& error) {
+    return absl::ResourceExhaustedError(base::StrCat("start a thread: ", error.what()));
+  }
+}
+
 // Of the thread and the coroutine that waits for it.
 struct Order {
   Order(asio::io_context& loop, std::string where) : path(std::move(where)), done(loop) {}
@@ -55,17 +66,20 @@ Task<absl::StatusOr<LoopbackSockets>> MakeLoopbackSockets(asio::io_context& loop
     co_return MakeHere();
   }
   const auto order = std::make_shared<Order>(loop, path);
-  std::thread maker([&loop, order] {
+  absl::StatusOr<std::thread> maker = StartThread([&loop, order] {
     order->sockets = MakeIn(order->path);
     asio::post(loop, [order] {
       order->made = true;
       order->done.Notify();
     });
   });
+  if (!maker.ok()) {
+    co_return maker.status();
+  }
   while (!order->made) {
     co_await order->done.Wait();
   }
-  maker.join();
+  maker->join();
   co_return std::move(order->sockets);
 }
 
