@@ -63,18 +63,23 @@ absl::Status ExecProcess::Start(std::optional<WindowSize> size) {
   Pipe out;
   Pipe error;
   RETURN_IF_ERROR(MakePipes(&command, &in, &out, &error));
-  ASSIGN_OR_RETURN(base::Subprocess waiter, base::Subprocess::Spawn(command));
-  waiter_.emplace(std::move(waiter));
-  waiter_end_ = Adopt(loop_, base::UniqueFd(fcntl(waiter_->pidfd(), F_DUPFD_CLOEXEC, 0)));
-  if (!waiter_end_.is_open()) {
-    return base::ErrnoStatus(EMFILE, "watch the command");
-  }
-  if (session_.stdin() && !session_.tty()) {
+  // Ours before there is a command: what fails then leaves none behind.
+  const bool has_input = session_.stdin() && !session_.tty();
+  if (has_input) {
     input_ = Adopt(loop_, std::move(in.write_end));
+  } else {
+    in.write_end.Reset();
   }
   output_ = Adopt(loop_, std::move(out.read_end));
   error_output_ = Adopt(loop_, std::move(error.read_end));
-  return absl::OkStatus();
+  if (!output_.is_open() || (!session_.tty() && !error_output_.is_open()) ||
+      (has_input && !input_.is_open())) {
+    return absl::ResourceExhaustedError("watch the command's pipes: no room");
+  }
+  ASSIGN_OR_RETURN(base::Subprocess waiter, base::Subprocess::Spawn(command));
+  waiter_.emplace(std::move(waiter));
+  waiter_end_ = Adopt(loop_, base::UniqueFd(fcntl(waiter_->pidfd(), F_DUPFD_CLOEXEC, 0)));
+  return waiter_end_.is_open() ? absl::OkStatus() : base::ErrnoStatus(EMFILE, "watch the command");
 }
 
 absl::Status ExecProcess::WatchContainer() {
@@ -138,9 +143,6 @@ CommandResult ExecProcess::Result() {
     return result;
   }
   result.exit_code = state.code;
-  if (state.code > 128 && ContainerEnded()) {
-    result.remark = "its container ended";
-  }
   return result;
 }
 

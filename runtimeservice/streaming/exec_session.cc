@@ -3,6 +3,7 @@
 #include <sys/ioctl.h>
 
 #include <algorithm>
+#include <csignal>
 #include <utility>
 
 #include "base/log.h"
@@ -17,6 +18,9 @@ constexpr size_t kMostOfTerminal = 256 << 10;
 // How long a terminal's first size is waited for, so that the command begins with it. Clients that
 // send one do it at once.
 constexpr absl::Duration kFirstSize = absl::Milliseconds(20);
+
+// How long after a command that was killed the container's init may end as well.
+constexpr absl::Duration kEndOfContainer = absl::Milliseconds(100);
 
 }  // namespace
 
@@ -39,6 +43,7 @@ ExecSession::ExecSession(asio::io_context& loop, const stream::ExecSession& sess
       stalled_after_end_(stalled_after_end),
       process_(loop, session),
       input_ready_(loop),
+      container_ended_(loop),
       size_known_(loop),
       pumps_(loop),
       others_(loop) {}
@@ -123,12 +128,26 @@ Task<CommandResult> ExecSession::RunCommand() {
     }
   }
   co_await pumps_.Join();
-  co_return process_.Result();
+  result = process_.Result();
+  if (result.status.ok() && result.exit_code > 128) {
+    const bool by_container = co_await EndedByContainer(result.exit_code);
+    result.remark = by_container ? "its container ended" : "";
+  }
+  co_return result;
+}
+
+// Whoever kills a container's processes one by one may meet its init a moment after the command.
+Task<bool> ExecSession::EndedByContainer(int exit_code) {
+  if (exit_code == 128 + SIGKILL && session_.init_pid() > 0 && !process_.ContainerEnded()) {
+    co_await container_ended_.WaitFor(kEndOfContainer);
+  }
+  co_return process_.ContainerEnded();
 }
 
 // After the container's end nobody waits for a client: what it does not take is lost.
 Task<> ExecSession::DropStalledClient() {
   co_await process_.WaitForContainerEnd();
+  container_ended_.Notify();
   if (client_output_.ended() || !process_.ContainerEnded()) {
     co_return;
   }

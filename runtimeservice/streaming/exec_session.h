@@ -38,6 +38,7 @@ class ExecSession : private CommandInput {
 
   Task<> ReadClient();
   Task<CommandResult> RunCommand();
+  Task<bool> EndedByContainer(int exit_code);
   Task<> DropStalledClient();
   Task<> TakeTerminal();
   void UseTerminal(base::UniqueFd master);
@@ -59,6 +60,7 @@ class ExecSession : private CommandInput {
   bool started_ = false;  // There is something to write input to.
   bool input_ended_ = false;
   Signal input_ready_;
+  Signal container_ended_;
   std::optional<WindowSize> size_;  // The last one.
   Signal size_known_;
 
