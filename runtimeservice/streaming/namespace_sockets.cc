@@ -58,21 +58,6 @@ struct Order {
   Signal done;
 };
 
-// None when there is no room for one.
-std::thread StartMaker(asio::io_context& loop, const std::shared_ptr<Order>& order) {
-  try {
-    return std::thread([&loop, order] {
-      order->sockets = MakeIn(order->path);
-      asio::post(loop, [order] {
-        order->made = true;
-        order->done.Notify();
-      });
-    });
-  } catch (const std::system_error&) {
-    return std::thread();
-  }
-}
-
 }  // namespace
 
 Task<absl::StatusOr<LoopbackSockets>> MakeLoopbackSockets(asio::io_context& loop,
@@ -81,7 +66,6 @@ Task<absl::StatusOr<LoopbackSockets>> MakeLoopbackSockets(asio::io_context& loop
     co_return MakeHere();
   }
   const auto order = std::make_shared<Order>(loop, path);
-<<<<<<< ours
   absl::StatusOr<std::thread> maker = StartThread([&loop, order] {
     order->sockets = MakeIn(order->path);
     asio::post(loop, [order] {
@@ -91,11 +75,6 @@ Task<absl::StatusOr<LoopbackSockets>> MakeLoopbackSockets(asio::io_context& loop
   });
   if (!maker.ok()) {
     co_return maker.status();
-=======
-  std::thread maker = StartMaker(loop, order);
-  if (!maker.joinable()) {
-    co_return absl::ResourceExhaustedError("start a thread: too many tasks");
->>>>>>> theirs
   }
   while (!order->made) {
     co_await order->done.Wait();
