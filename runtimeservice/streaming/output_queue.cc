@@ -26,6 +26,9 @@ void OutputQueue::End() { Note(); }
 std::optional<OutputQueue::Piece> OutputQueue::Take() {
   taken_ = 0;
   if (pieces_.empty()) {
+    Note();  // The client has caught up; more output may never come.
+  }
+  if (pieces_.empty()) {
     return std::nullopt;
   }
   std::optional<Piece> piece = std::move(pieces_.front());

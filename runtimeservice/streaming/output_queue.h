@@ -15,7 +15,7 @@ namespace streaming {
 class OutputQueue {
  public:
   // Keeps at most `limit` bytes, those that are being written included. What was skipped is said
-  // on `notes`, in the place of it.
+  // on `notes`, in the place of it: with what is kept next, or when the client has caught up.
   OutputQueue(size_t limit, OutputStream notes) : limit_(limit), notes_(notes) {}
 
   // Adds `bytes`, or skips them: all of what comes, from the first that does not fit until at least

@@ -265,11 +265,15 @@ absl::StatusOr<CommandOutcome> CommandSession::ReadAll(absl::Duration timeout) {
 
 absl::StatusOr<std::string> CommandSession::ReadUntil(std::string_view text,
                                                       absl::Duration timeout) {
-  while (seen_.find(text) == seen_.npos) {
+  size_t from = 0;
+  while (seen_.find(text, from) == seen_.npos) {
+    from = seen_.size() - std::min(seen_.size(), text.size());
     ASSIGN_OR_RETURN(const CommandEvent event, Next(timeout));
-    if (done_) return absl::UnavailableError("the session ended; output so far: " + seen_);
     if (event.kind == CommandEvent::Kind::kData && event.channel == Channel::kStdout) {
       seen_ += event.bytes;
+    }
+    if (done_ && event.kind != CommandEvent::Kind::kData) {
+      return absl::UnavailableError("the session ended; output so far: " + seen_.substr(0, 1000));
     }
   }
   return seen_;
