@@ -138,8 +138,10 @@ CommandResult ExecProcess::Result() {
   waiter_.reset();
   const std::string words = state.code == 0 ? "" : RuntimeWords();
   if (!words.empty()) {
-    result.status = absl::UnknownError(
-        base::StrCat("exec in container ", session_.container_id(), ": ", words));
+    // Of a container that goes meanwhile a runtime says something else each time.
+    result.status = absl::UnknownError(base::StrCat("exec in container ", session_.container_id(),
+                                                    ContainerEnded() ? ": it has ended: " : ": ",
+                                                    words));
     return result;
   }
   result.exit_code = state.code;

@@ -283,6 +283,15 @@ TEST_F(ExecInContainerTest, AContainerThatHasEndedGetsNoCommand) {
   EXPECT_FALSE(base::Exists(directory_ + "/started"));
 }
 
+TEST_F(ExecInContainerTest, WhatTheRuntimeSaysWhileItsContainerGoesIsNotTheWholeReason) {
+  UseScript(StrCat("kill -9 ", init_->pid(), "; until grep -q '^State:.Z' /proc/", init_->pid(),
+                   "/status; do :; done; echo '{\"level\":\"error\",\"msg\":\"setns\"}' > ",
+                   session_.folder(), "/log; exit 255"));
+  Run();
+  ASSERT_TRUE(client_.result.has_value());
+  EXPECT_EQ(client_.result->status.message(), "exec in container c1: it has ended: setns");
+}
+
 TEST_F(ExecInContainerTest, AStalledClientIsDroppedAfterTheContainersEnd) {
   client_.Stall(true);
   UseScript(StrCat("echo $$; kill -9 ", init_->pid(), "; kill -9 $$"));
