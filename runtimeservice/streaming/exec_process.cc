@@ -47,9 +47,7 @@ ExecProcess::ExecProcess(asio::io_context& loop, const stream::ExecSession& sess
 
 ExecProcess::~ExecProcess() {
   waiter_.reset();
-  if (files_made_) {
-    RemoveFiles();
-  }
+  RemoveFiles();
 }
 
 absl::Status ExecProcess::Start(std::optional<WindowSize> size) {
@@ -137,11 +135,12 @@ CommandResult ExecProcess::Result() {
   }
   waiter_.reset();
   const std::string words = state.code == 0 ? "" : RuntimeWords();
+  RemoveFiles();  // Its client may take long: the pid in them may be another process's by then.
   if (!words.empty()) {
     // Of a container that goes meanwhile a runtime says something else each time.
-    result.status = absl::UnknownError(base::StrCat("exec in container ", session_.container_id(),
-                                                    ContainerEnded() ? ": it has ended: " : ": ",
-                                                    words));
+    result.status =
+        absl::UnknownError(base::StrCat("exec in container ", session_.container_id(),
+                                        ContainerEnded() ? ": it has ended: " : ": ", words));
     return result;
   }
   result.exit_code = state.code;
@@ -184,6 +183,9 @@ void ExecProcess::StopWatching() {
 // The record goes last, and of it the container's name first: a folder that is found without it
 // names no command, and without pid file any stranger in the container could be meant.
 void ExecProcess::RemoveFiles() {
+  if (!std::exchange(files_made_, false)) {
+    return;
+  }
   for (const char* name :
        {kConsoleSocket, kProcessFile, kLogFile, kInnerPidFile, kContainerFile, kPidFile}) {
     base::RemoveFile(session_.folder() + name).IgnoreError();

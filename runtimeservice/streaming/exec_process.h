@@ -25,7 +25,8 @@ struct WindowSize {
 };
 
 // The folder of the session is the record of the command: it is there before the command is and
-// goes with this object, which must therefore outlive the command.
+// goes once that has ended and its result was asked for, at the latest with this object, which must
+// therefore outlive the command.
 class ExecProcess {
  public:
   // `session` must outlive this object.

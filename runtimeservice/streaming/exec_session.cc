@@ -121,6 +121,7 @@ Task<CommandResult> ExecSession::RunCommand() {
     UseTerminal(process_.console().ReceiveNow());
   }
   process_.console().Close();
+  result = process_.Result();
   EndInput();
   for (Output* output : {out_.get(), error_.get()}) {
     if (output != nullptr) {
@@ -128,7 +129,6 @@ Task<CommandResult> ExecSession::RunCommand() {
     }
   }
   co_await pumps_.Join();
-  result = process_.Result();
   if (result.status.ok() && result.exit_code > 128) {
     const bool by_container = co_await EndedByContainer(result.exit_code);
     result.remark = by_container ? "its container ended" : "";

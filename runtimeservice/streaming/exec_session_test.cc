@@ -177,6 +177,22 @@ TEST_F(ExecSessionTest, TheRecordIsThereWhileTheCommandRuns) {
   EXPECT_EQ(client_.out, "c1{\"args\":[]}");
 }
 
+TEST_F(ExecSessionTest, TheRecordGoesWithTheCommandHoweverLongItsClientTakes) {
+  client_.Stall(true);
+  UseScript("echo out; exit 3");
+  const auto test = [&]() -> Task<> {
+    co_await client_.Until([&] { return client_.writes_waiting > 0; });
+    Signal never(loop_);
+    while (base::Exists(session_.folder())) {
+      co_await never.WaitFor(absl::Milliseconds(5));
+    }
+    client_.Stall(false);
+  };
+  Run(test());
+  EXPECT_EQ(ExitCode(), 3);
+  EXPECT_EQ(client_.out, "out\n");
+}
+
 TEST_F(ExecSessionTest, ARuntimeThatFailsSaysWhy) {
   UseScript(StrCat("echo '{\"level\":\"error\",\"msg\":\"no such program\"}' > ", session_.folder(),
                    "/log; exit 1"));
