@@ -2,6 +2,7 @@
 // messages of a WebSocket that carries SPDY.
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <string_view>
 
@@ -23,6 +24,8 @@ class ByteStream {
   virtual Task<absl::Status> Write(std::span<const std::string_view> pieces) = 0;
   // No more will be written; reading goes on (TLS: close_notify; WebSocket: close 1000).
   virtual Task<> FinishWriting() = 0;
+  // Bytes written that have not reached the client yet, as far as the kernel knows.
+  virtual size_t Unacknowledged() { return 0; }
   // At once and for both directions; whoever waits in Read or Write gets CANCELLED. Repeats do
   // nothing.
   virtual void Close() = 0;

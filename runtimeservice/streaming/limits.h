@@ -16,6 +16,8 @@ struct Limits {
   // How often a client whose input waits unread hears from us. Over WebSocket its pings wait, too,
   // and the Go clients give up after 60 s without a byte; and only so we hear that it is gone.
   absl::Duration pong = absl::Seconds(5);
+  // How long a client that has got everything may keep its connection open.
+  absl::Duration farewell = absl::Seconds(10);
 };
 
 }  // namespace streaming

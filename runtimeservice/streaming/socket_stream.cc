@@ -1,9 +1,11 @@
 #include "runtimeservice/streaming/socket_stream.h"
 
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -33,6 +35,13 @@ void Prepare(tcp::socket& socket) {
        {std::pair(TCP_KEEPIDLE, 60), std::pair(TCP_KEEPINTVL, 15), std::pair(TCP_KEEPCNT, 4)}) {
     setsockopt(socket.native_handle(), IPPROTO_TCP, option, &value, sizeof(value));
   }
+}
+
+size_t SendQueue(tcp::socket& socket) {
+  int bytes = 0;
+  const bool known =
+      socket.is_open() && ioctl(socket.native_handle(), SIOCOUTQ, &bytes) == 0 && bytes > 0;
+  return known ? static_cast<size_t>(bytes) : 0;
 }
 
 class TcpStream final : public SocketStream {
@@ -81,9 +90,7 @@ class TcpStream final : public SocketStream {
     socket_.shutdown(tcp::socket::shutdown_receive, ignored);
   }
 
-  int PlainDescriptor() override {
-    return has_unread() || !socket_.is_open() ? -1 : socket_.native_handle();
-  }
+  size_t Unacknowledged() override { return SendQueue(socket_); }
 
  private:
   tcp::socket socket_;
@@ -251,7 +258,7 @@ class TlsStream final : public SocketStream {
     socket_.cancel(ignored);
   }
 
-  int PlainDescriptor() override { return -1; }
+  size_t Unacknowledged() override { return SendQueue(socket_); }
 
  private:
   static constexpr size_t kRecordBytes = 16 << 10;

@@ -27,17 +27,12 @@ class SocketStream : public ByteStream {
   // The next Read returns these bytes, which were read already, before any others.
   void Unread(std::string bytes) { unread_ = std::move(bytes); }
 
-  // The socket itself, non-blocking, when what is read and written there are the stream's own bytes
-  // (for splice(2)); -1 under TLS, after Close, and as long as unread bytes are left.
-  virtual int PlainDescriptor() = 0;
-
   // Whoever waits in Read gets 0, now and from now on; writing goes on.
   virtual void StopReading() = 0;
 
  protected:
   // Moves what fits of the unread bytes into `buffer`; 0: there are none.
   size_t TakeUnread(std::span<char> buffer);
-  bool has_unread() const { return !unread_.empty(); }
 
  private:
   std::string unread_;

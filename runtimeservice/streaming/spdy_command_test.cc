@@ -309,6 +309,15 @@ TEST_F(CommandTest, AtTheEndNothingIsLostAlthoughTheClientReadsLateAndStillSends
   EXPECT_TRUE(read_end_.ok()) << read_end_;
 }
 
+TEST_F(CommandTest, WhoHasGotEverythingAndDoesNotCloseIsClosed) {
+  Start(kAll, 4, {.farewell = absl::Milliseconds(20)});
+  client().Send(SpdyConversation("exec", "client"));
+  client().ReadAll();
+  EXPECT_TRUE(client().at_end());
+  thread_.Join();  // Although the client keeps its connection.
+  EXPECT_TRUE(finished_);
+}
+
 TEST_F(CommandTest, AClientThatLeavesWhileItsInputWaitsIsNoticed) {
   stall_ = true;
   Start(kAll, 4, {.pong = absl::Milliseconds(20)});

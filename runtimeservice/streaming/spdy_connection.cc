@@ -381,7 +381,8 @@ void SpdyConnection::ProbeStalledClient() {
 
 Task<> SpdyConnection::Finish() {
   const Self self = shared_from_this();
-  Leave(SpdyGoAway::kOk, absl::OkStatus(), limits_.idle);
+  Leave(SpdyGoAway::kOk, absl::OkStatus(), absl::ZeroDuration());
+  Spawn(loop_, CloseWhenTaken(self));
   while (!closed_) {
     (co_await Next()).IgnoreError();
   }
@@ -417,6 +418,26 @@ Task<> SpdyConnection::CloseAfter(Self self, absl::Duration patience) {
       self->Close(absl::CancelledError("the client did not close its connection"));
     } else {
       co_await self->changed_.WaitFor(left);
+    }
+  }
+}
+
+// Who still takes output may take long; who has it all has nothing to wait for.
+Task<> SpdyConnection::CloseWhenTaken(Self self) {
+  size_t left = 0;
+  base::SteadyTime since = base::SteadyTime::Now();
+  while (!self->closed_) {
+    if (const size_t now_left = self->bytes_->Unacknowledged(); now_left != left) {
+      left = now_left;
+      since = base::SteadyTime::Now();
+    }
+    const absl::Duration limit = left == 0 ? self->limits_.farewell : self->limits_.idle;
+    const absl::Duration rest = since + limit - base::SteadyTime::Now();
+    if (limit > absl::ZeroDuration() && rest <= absl::ZeroDuration()) {
+      self->Close(absl::CancelledError("the client did not close its connection"));
+    } else {
+      // How much is left is not told: it is looked at.
+      co_await self->changed_.WaitFor(self->limits_.farewell / 4);
     }
   }
 }

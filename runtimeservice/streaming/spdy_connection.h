@@ -74,7 +74,7 @@ class SpdyConnection : public std::enable_shared_from_this<SpdyConnection> {
   // The orderly end: GOAWAY behind all that was written, then end of file, then what the client
   // still sends is read and dropped, because closing with unread input would make the kernel throw
   // away output that the client has not read yet. Returns when the client has closed, at the latest
-  // when the limit `idle` is over.
+  // when it has got everything for as long as the limit `farewell`, or taken nothing for `idle`.
   Task<> Finish();
   // At once. Repeats do nothing.
   void Close(absl::Status why);
@@ -115,6 +115,7 @@ class SpdyConnection : public std::enable_shared_from_this<SpdyConnection> {
   static Task<> FlushQueue(Self self);
   static Task<> SayGoodbye(Self self);
   static Task<> CloseAfter(Self self, absl::Duration patience);
+  static Task<> CloseWhenTaken(Self self);
   static Task<> Watch(Self self);
   // When the watch has something to do at the latest, and why the connection would end then.
   std::pair<base::SteadyTime, absl::Status> NextDeadline() const;

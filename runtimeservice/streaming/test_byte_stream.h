@@ -1,6 +1,8 @@
 // A ByteStream over any connected stream socket, for tests; and such a socket's other end.
 #pragma once
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <boost/asio/buffer.hpp>
@@ -47,6 +49,11 @@ class TestByteStream : public ByteStream {
     Error error;
     socket_.shutdown(asio::socket_base::shutdown_send, error);
     co_return;
+  }
+
+  size_t Unacknowledged() override {
+    int bytes = 0;
+    return ioctl(socket_.native_handle(), SIOCOUTQ, &bytes) == 0 ? static_cast<size_t>(bytes) : 0;
   }
 
   void Close() override {
