@@ -104,6 +104,7 @@ class EchoInput : public CommandInput {
   void StdinEnded() override {
     stdin_ended = true;
     ended.Notify();
+    resumed.Notify();
   }
   void Resized(uint16_t width, uint16_t height) override {
     sizes.push_back(base::StrCat(width, "x", height));
@@ -201,11 +202,18 @@ class TestDoor : public SessionSource, public SessionRunner {
   Task<> RunAttach(const stream::AttachSession&, CommandClient& client) override {
     co_await client.Finish(result);
   }
-  // Echoes each connection; reports a port 1 as a failure.
+  // Echoes each connection; reports a port 1 as a failure, and of port 2 reads nothing.
   Task<> RunPortForward(const stream::PortForwardSession&, ForwardClient& client) override {
-    forward_end = co_await client.Serve([this](std::shared_ptr<ForwardedConnection> connection) {
-      Spawn(loop_, Echo(std::move(connection)));
-    });
+    std::vector<std::shared_ptr<ForwardedConnection>> not_read;
+    const ForwardClient::OnConnection opened_one =
+        [this, &not_read](std::shared_ptr<ForwardedConnection> connection) {
+          if (connection->port() == 2) {
+            not_read.push_back(std::move(connection));
+          } else {
+            Spawn(loop_, Echo(std::move(connection)));
+          }
+        };
+    forward_end = co_await client.Serve(opened_one);
   }
 
   std::map<std::string, stream::Session> sessions;  // By "KIND/TOKEN".

@@ -33,20 +33,15 @@ class WebSocketCommandClient final : public CommandClient {
   }
 
   Task<absl::Status> ReadInput(CommandInput& input) override {
-    while (true) {
-      const absl::StatusOr<ChannelMessages::Data> data = co_await messages_.Read();
-      absl::Status status = data.status();
-      if (status.ok()) {
-        status = co_await Take(*data, input);
+    // When the client leaves while its input waits, that wait is to end.
+    messages_.connection().OnClosed([this, &input] {
+      if (delivering_) {
+        input.StdinEnded();
       }
-      if (!status.ok()) {
-        if (!absl::IsCancelled(status)) {
-          co_await messages_.connection().Close(WebSocketClose::kBadData,
-                                                base::ToStd(status.message()));
-        }
-        co_return finished_ ? absl::OkStatus() : status;
-      }
-    }
+    });
+    absl::Status end = co_await ReadUntilEnd(input);
+    messages_.connection().OnClosed(nullptr);
+    co_return end;
   }
 
   Task<absl::Status> Write(OutputStream stream, std::string_view bytes) override {
@@ -70,11 +65,30 @@ class WebSocketCommandClient final : public CommandClient {
   void Abort() override { messages_.connection().Abort(); }
 
  private:
+  Task<absl::Status> ReadUntilEnd(CommandInput& input) {
+    while (true) {
+      const absl::StatusOr<ChannelMessages::Data> data = co_await messages_.Read();
+      absl::Status status = data.status();
+      if (status.ok()) {
+        status = co_await Take(*data, input);
+      }
+      if (!status.ok()) {
+        if (!absl::IsCancelled(status)) {
+          co_await messages_.connection().Close(WebSocketClose::kBadData,
+                                                base::ToStd(status.message()));
+        }
+        co_return finished_ ? absl::OkStatus() : status;
+      }
+    }
+  }
+
   // Data of a channel that nobody asked for is dropped.
   Task<absl::Status> Take(const ChannelMessages::Data& data, CommandInput& input) {
     if (data.channel == kStdin && streams_.stdin_wanted && !stdin_ended_) {
       if (!data.bytes.empty()) {
+        delivering_ = true;
         co_await input.Stdin(data.bytes);
+        delivering_ = false;
       }
     } else if (data.channel == kResize && streams_.tty) {
       co_return resizes_.Take(data.bytes, input);
@@ -101,6 +115,7 @@ class WebSocketCommandClient final : public CommandClient {
   bool stdin_ended_ = false;
   bool close_is_read_ = false;  // The channel of the present close message is known.
   bool finished_ = false;
+  bool delivering_ = false;  // The session takes input.
 };
 
 }  // namespace

@@ -348,6 +348,17 @@ TEST_F(WebSocketCommandTest, AClientWhoseInputIsNotTakenHearsPongs) {
   EXPECT_EQ(frame, (Frame{0x82, "\x01stall"}));
 }
 
+TEST_F(WebSocketCommandTest, AClientThatLeavesWhileItsInputIsNotTakenIsNoticed) {
+  door_.door().limits.pong = absl::Milliseconds(10);
+  Open("v5.channel.k8s.io");
+  client_->Send(Binary(OnChannel(0, "stall")));
+  EXPECT_EQ(client_->ReceiveFrame(), (Frame{0x8a, ""}));
+  client_->Send(Binary(OnChannel(0, "behind it")));
+  client_.reset();
+  door_.Stop();
+  EXPECT_TRUE(door_.stdin_ended);
+}
+
 TEST_F(WebSocketCommandTest, PingsAreAnsweredBetweenOutput) {
   Open("v5.channel.k8s.io");
   const std::string message = OnChannel(0, std::string(30'000, 'o'));

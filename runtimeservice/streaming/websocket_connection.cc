@@ -105,13 +105,20 @@ class WebSocketConnection::Impl : public std::enable_shared_from_this<Impl> {
   Task<absl::Status> Write(std::span<const std::string_view> pieces);
   Task<> Close(WebSocketClose code, std::string_view reason);
   void Abort() {
-    aborted_ = true;
+    if (std::exchange(aborted_, true)) {
+      return;
+    }
     clock_.cancel();
     stream_.next_layer().stream().Close();
+    if (on_closed_) {
+      std::exchange(on_closed_, nullptr)();
+    }
   }
+  void OnClosed(std::function<void()> closed) { on_closed_ = std::move(closed); }
 
  private:
   static Task<> Watch(std::shared_ptr<Impl> self);
+  static Task<> Pong(std::shared_ptr<Impl> self);
   absl::Status ReadFailure(const Error& error) const;
   void Touch() { last_byte_ = std::chrono::steady_clock::now(); }
 
@@ -130,6 +137,8 @@ class WebSocketConnection::Impl : public std::enable_shared_from_this<Impl> {
   bool closing_ = false;
   bool aborted_ = false;
   bool was_idle_ = false;
+  bool pong_waits_ = false;  // For a turn behind output that the client does not take.
+  std::function<void()> on_closed_;
 };
 
 Task<absl::Status> WebSocketConnection::Impl::Accept(std::string_view key,
@@ -263,11 +272,23 @@ Task<> WebSocketConnection::Impl::Watch(std::shared_ptr<Impl> self) {
       co_await self->Close(WebSocketClose::kGoingAway, "idle for too long");
       co_return;
     }
-    if (!self->reading_ && !self->has_read_) {
-      const websocket::ping_data nothing;
-      co_await self->stream_.async_pong(nothing, Await(error));
+    // By itself: the idle time goes on while it waits.
+    if (!self->reading_ && !self->has_read_ && !std::exchange(self->pong_waits_, true)) {
+      Spawn(self->loop_, Pong(self));
     }
     self->has_read_ = false;
+  }
+}
+
+// To a client that is gone it cannot be sent: the kernel answers the first with a reset, which the
+// second one meets.
+Task<> WebSocketConnection::Impl::Pong(std::shared_ptr<Impl> self) {
+  Error error;
+  const websocket::ping_data nothing;
+  co_await self->stream_.async_pong(nothing, Await(error));
+  self->pong_waits_ = false;
+  if (error && !self->closing_) {
+    self->Abort();
   }
 }
 
@@ -290,5 +311,8 @@ Task<> WebSocketConnection::Close(WebSocketClose code, std::string_view reason) 
   return impl_->Close(code, reason);
 }
 void WebSocketConnection::Abort() { impl_->Abort(); }
+void WebSocketConnection::OnClosed(std::function<void()> closed) {
+  impl_->OnClosed(std::move(closed));
+}
 
 }  // namespace streaming

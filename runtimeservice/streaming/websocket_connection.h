@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -63,6 +64,9 @@ class WebSocketConnection {
 
   // Whoever waits gets CANCELLED. Repeats do nothing.
   void Abort();
+  // Called once, when the connection is gone, which is noticed although nobody reads: a pong that
+  // cannot be sent says so.
+  void OnClosed(std::function<void()> closed);
 
  private:
   class Impl;

@@ -116,6 +116,8 @@ class WebSocketForwardClient final : public ForwardClient {
   ~WebSocketForwardClient() override { Abort(); }
 
   Task<absl::Status> Serve(OnConnection opened) override {
+    // Also while a target takes nothing, so that the client is not read.
+    shared_->messages.connection().OnClosed([this] { End(); });
     absl::Status status = co_await Announce();
     if (status.ok()) {
       shared_->open_connections = ports_.size();
@@ -132,6 +134,7 @@ class WebSocketForwardClient final : public ForwardClient {
                                                     base::ToStd(status.message()));
     }
     const bool all_over = shared_->open_connections == 0 && !connections_.empty();
+    shared_->messages.connection().OnClosed(nullptr);
     End();
     co_return all_over ? absl::OkStatus() : status;
   }

@@ -64,6 +64,18 @@ TEST_F(WebSocketForwardTest, EachPortHasItsChannelsAndAFailureIsTextOnItsErrorCh
   EXPECT_TRUE(absl::IsCancelled(door_.forward_end)) << door_.forward_end;
 }
 
+TEST_F(WebSocketForwardTest, AClientThatLeavesWhileATargetTakesNothingIsNoticed) {
+  door_.door().limits.pong = absl::Milliseconds(10);
+  Ports({2});
+  Open("v4.channel.k8s.io");
+  client_->ReceiveFrame();
+  client_->ReceiveFrame();
+  client_->Send(Binary(std::string(1 << 20, '\0')));
+  client_.reset();
+  door_.Stop();
+  EXPECT_TRUE(absl::IsCancelled(door_.forward_end)) << door_.forward_end;
+}
+
 TEST_F(WebSocketForwardTest, Base64HasDigitsForChannels) {
   Open("v4.base64.channel.k8s.io");
   EXPECT_EQ(client_->ReceiveFrame(), (Frame{0x81, "0kB8="}));
