@@ -4,17 +4,16 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_split.h"
 #include "base/cgroup.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/process_stat.h"
 #include "base/strings.h"
 #include "runtimeservice/requests.h"
 #include "runtimeservice/runtime_service.h"
@@ -32,19 +31,6 @@ std::optional<pid_t> ReadPid(const std::string& path) {
     return std::nullopt;
   }
   return pid;
-}
-
-// The parent of a process; 0 when it is gone.
-pid_t ParentOf(pid_t pid) {
-  const absl::StatusOr<std::string> stat = base::ReadFile(base::StrCat("/proc/", pid, "/stat"));
-  if (!stat.ok()) {
-    return 0;
-  }
-  // "pid (comm) state ppid …"; comm may hold anything, so look behind its last bracket.
-  const std::vector<std::string> fields =
-      absl::StrSplit(stat->substr(std::min(stat->rfind(')') + 2, stat->size())), ' ');
-  int parent = 0;
-  return fields.size() > 1 && absl::SimpleAtoi(fields[1], &parent) ? parent : 0;
 }
 
 }  // namespace
@@ -81,6 +67,8 @@ void RuntimeService::KillExec(const std::string& directory) const {
     std::set<pid_t> sessions =
         process.has_value() ? std::set<pid_t>{getsid(*process)} : EnteredSessions(*container);
     sessions.erase(-1);
+    // That of no exec: the number of one that is over may have been given again.
+    sessions.erase(getsid(container->pid));
     left = false;
     for (const pid_t pid : base::CgroupProcesses(container->record.cgroup())) {
       left = (sessions.contains(getsid(pid)) && kill(pid, SIGKILL) == 0) || left;
@@ -109,7 +97,8 @@ std::set<pid_t> RuntimeService::EnteredSessions(const Container& container) cons
   }
   std::set<pid_t> sessions;
   for (const pid_t pid : processes) {
-    if (pid != container.pid && !parents.contains(ParentOf(pid))) {
+    const absl::StatusOr<base::ProcessStat> stat = base::ReadProcessStat(pid);
+    if (pid != container.pid && stat.ok() && !parents.contains(stat->parent)) {
       sessions.insert(getsid(pid));
     }
   }

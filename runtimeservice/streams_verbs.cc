@@ -1,15 +1,12 @@
 // Exec, Attach, PortForward: what can be refused is refused here; the rest is crisp-stream's.
 #include <sys/un.h>
 
-#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_split.h"
-#include "base/files.h"
 #include "base/log.h"
+#include "base/process_stat.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "conmon/protocol.h"
@@ -69,20 +66,6 @@ absl::Status CheckPorts(const cri::PortForwardRequest& request) {
   return absl::OkStatus();
 }
 
-// When a process began, in the kernel's ticks; 0 when it is gone.
-uint64_t StartTimeOf(pid_t pid) {
-  const absl::StatusOr<std::string> stat = base::ReadFile(base::StrCat("/proc/", pid, "/stat"));
-  if (!stat.ok()) {
-    return 0;
-  }
-  // "pid (comm) state …": what follows the last bracket are fields 3 and up.
-  const std::vector<std::string> fields =
-      absl::StrSplit(stat->substr(std::min(stat->rfind(')') + 2, stat->size())), ' ');
-  constexpr size_t kStartTime = 22 - 3;
-  uint64_t ticks = 0;
-  return fields.size() > kStartTime && absl::SimpleAtoi(fields[kStartTime], &ticks) ? ticks : 0;
-}
-
 }  // namespace
 
 absl::StatusOr<cri::ExecResponse> RuntimeService::Exec(const Context& ctx,
@@ -129,7 +112,8 @@ absl::StatusOr<stream::Session> RuntimeService::ExecSession(const Container& con
   exec.set_stdout(request.stdout());
   exec.set_stderr(request.stderr());
   exec.set_init_pid(container.pid);
-  exec.set_init_start_time(StartTimeOf(container.pid));
+  const absl::StatusOr<base::ProcessStat> init = base::ReadProcessStat(container.pid);
+  exec.set_init_start_time(init.ok() ? init->start_time : 0);
   return session;
 }
 
