@@ -4,6 +4,7 @@
 #include "absl/strings/match.h"
 #include "base/files.h"
 #include "base/strings.h"
+#include "test/integration/pod_server.h"
 #include "test/integration/streams_fixture.h"
 
 namespace test {
@@ -228,6 +229,43 @@ TEST_F(StreamsProtocolTest, PingsAreAnsweredWhileOutputFlows) {
       ASSERT_FALSE(session->done());
     } while (event.kind != CommandEvent::Kind::kPing);
   }
+}
+
+TEST_F(StreamsProtocolTest, APodWithAUserNamespaceHasStreamsToo) {
+  cri::RunPodSandboxRequest request = PodRequest("mapped");
+  cri::NamespaceOption* namespaces = request.mutable_config()
+                                         ->mutable_linux()
+                                         ->mutable_security_context()
+                                         ->mutable_namespace_options();
+  cri::UserNamespace* user = namespaces->mutable_userns_options();
+  user->set_mode(cri::POD);
+  for (cri::IDMapping* mapping : {user->add_uids(), user->add_gids()}) {
+    mapping->set_host_id(300000);
+    mapping->set_length(65536);
+  }
+  ASSERT_OK_AND_ASSIGN(const std::string mapped, RunPod(request));
+  ASSERT_OK_AND_ASSIGN(const std::string inside, RunContainer(mapped, "m", "exec sleep 100000"));
+  ASSERT_OK_AND_ASSIGN(const auto echo, PodServer::Start(NetworkNamespace(mapped), "127.0.0.1",
+                                                         PodServer::Kind::kEcho));
+  for (const Transport transport : {Transport::kSpdy, Transport::kWebSocket}) {
+    ASSERT_OK_AND_ASSIGN(auto session, OpenExec("id -u; cat; cut -c1-30 /proc/self/uid_map",
+                                                Streams(transport, "io"), inside));
+    ASSERT_OK(session->Send(Channel::kStdin, "to root\n"));
+    ASSERT_OK(session->FinishInput());
+    ASSERT_OK_AND_ASSIGN(const CommandOutcome outcome, session->ReadAll());
+    EXPECT_THAT(outcome.out, testing::StartsWith("0\nto root\n"));
+    EXPECT_THAT(outcome.out, HasSubstr("300000"));
+    ASSERT_OK_AND_ASSIGN(auto terminal, OpenExec("tty; exit 2", Streams(transport, "iot"), inside));
+    ASSERT_OK_AND_ASSIGN(const CommandOutcome ended, terminal->ReadAll());
+    EXPECT_THAT(ended.out, HasSubstr("/dev/pts/"));
+    EXPECT_EQ(ended.exit_code(), 2) << ended.status;
+  }
+  ASSERT_OK_AND_ASSIGN(const std::string url, ForwardUrl(mapped));
+  ASSERT_OK_AND_ASSIGN(auto forward, ForwardSession::Open(url, ForwardTransport::kSpdy));
+  ASSERT_OK_AND_ASSIGN(const size_t connection, forward->Connect(echo->port()));
+  ASSERT_OK(forward->Send(connection, "hello"));
+  ASSERT_OK_AND_ASSIGN(const ForwardEvent event, forward->Next(kAnswer));
+  EXPECT_EQ(event.kind, ForwardEvent::Kind::kData) << event.bytes;
 }
 
 }  // namespace
