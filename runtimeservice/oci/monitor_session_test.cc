@@ -281,7 +281,7 @@ TEST_F(AttachSessionTest, AMonitorThatDiesIsAnError) {
       << attached.client.result->status;
 }
 
-TEST_F(AttachSessionTest, ATerminalTakesInputAndSizeAndStaysAtTheClientsEnd) {
+TEST_F(AttachSessionTest, ATerminalTakesInputAndSizeAndOutlivesItsDetachedClients) {
   BundleOptions options;
   options.args = {"/bin/sh", "-c", "read line; echo got $line; stty size; read line; echo $line"};
   options.terminal = true;
@@ -294,16 +294,20 @@ TEST_F(AttachSessionTest, ATerminalTakesInputAndSizeAndStaysAtTheClientsEnd) {
   Attached& attached = Attach();
   attached.client.Resize(132, 43);
   attached.client.SendStdin("word\n");
-  attached.client.EndStdin();
-  Attached& other = Attach();
-  const auto test = [&]() -> Task<> {
+  const auto first = [&]() -> Task<> {
     co_await attached.client.Until(
         [&] { return absl::StrContains(attached.client.out, "got word\r\n43 132\r\n"); });
     EXPECT_FALSE(attached.client.result.has_value());
-    other.client.SendStdin("last\n");
+    attached.client.EndStdin();
   };
-  RunAll(test());
+  RunAll(first());
   EXPECT_TRUE(attached.client.result.has_value() && attached.client.result->status.ok());
+  loop_.restart();
+  Attached& other = Attach();
+  other.client.SendStdin("last\n");
+  RunAll();
+  EXPECT_THAT(other.client.out, EndsWith("last\r\n"));
+  EXPECT_TRUE(other.client.result.has_value() && other.client.result->status.ok());
 }
 
 }  // namespace

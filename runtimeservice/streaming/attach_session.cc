@@ -249,7 +249,7 @@ void AttachSession::StdinEnded() {
     monitor_.Interrupt();  // That client has left.
     return;
   }
-  if (session_.stdin() && !session_.tty()) {
+  if (session_.stdin()) {
     tasks_.Spawn(SendInputEnd());
   }
 }
@@ -257,6 +257,12 @@ void AttachSession::StdinEnded() {
 Task<> AttachSession::SendInputEnd() {
   while (!attached_ && !over_) {
     co_await changed_.Wait();
+  }
+  if (session_.tty()) {
+    // Who sat at the terminal has gone: by detach keys, which a client keeps to itself.
+    input_done_ = true;
+    changed_.Notify();
+    co_return;
   }
   if (over_ || !stdin_open_) {
     co_return;

@@ -20,8 +20,9 @@
 namespace streaming {
 
 // The monitor is always read, whatever the client does: neither the container nor its log waits.
-// A client that leaves is detached. The session ends well with the container; as CRI-O's, also when
-// the client's input ends, if the container has no terminal and keeps its input open.
+// A client that leaves is detached. The session ends well with the container, and also when the
+// client's input ends: as CRI-O's if the container has no terminal and keeps its input open, and if
+// it has one, which is how crictl tells of its detach keys (with CRI-O it hangs then).
 class AttachSession : private CommandInput {
  public:
   // Everything must outlive this object.
