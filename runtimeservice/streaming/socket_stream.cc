@@ -160,7 +160,8 @@ class TlsStream final : public SocketStream {
   }
 
   Task<absl::Status> Handshake() override {
-    while (true) {
+    // Once closed its descriptor's number may be another client's.
+    while (!failed_) {
       ERR_clear_error();
       const int result = SSL_accept(ssl_.get());
       if (result == 1) {
@@ -171,6 +172,7 @@ class TlsStream final : public SocketStream {
         co_return retry;
       }
     }
+    co_return absl::CancelledError("TLS handshake: closed");
   }
 
   Task<absl::StatusOr<size_t>> Read(std::span<char> buffer) override {

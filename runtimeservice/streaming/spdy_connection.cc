@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "runtimeservice/streaming/farewell.h"
 
 namespace streaming {
 namespace {
@@ -422,21 +423,12 @@ Task<> SpdyConnection::CloseAfter(Self self, absl::Duration patience) {
   }
 }
 
-// Who still takes output may take long; who has it all has nothing to wait for.
 Task<> SpdyConnection::CloseWhenTaken(Self self) {
-  size_t left = 0;
-  base::SteadyTime since = base::SteadyTime::Now();
+  Farewell farewell(self->limits_);
   while (!self->closed_) {
-    if (const size_t now_left = self->bytes_->Unacknowledged(); now_left != left) {
-      left = now_left;
-      since = base::SteadyTime::Now();
-    }
-    const absl::Duration limit = left == 0 ? self->limits_.farewell : self->limits_.idle;
-    const absl::Duration rest = since + limit - base::SteadyTime::Now();
-    if (limit > absl::ZeroDuration() && rest <= absl::ZeroDuration()) {
+    if (farewell.Left(*self->bytes_) == absl::ZeroDuration()) {
       self->Close(absl::CancelledError("the client did not close its connection"));
     } else {
-      // How much is left is not told: it is looked at.
       co_await self->changed_.WaitFor(self->limits_.farewell / 4);
     }
   }

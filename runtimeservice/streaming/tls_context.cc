@@ -118,6 +118,9 @@ absl::StatusOr<TlsContextPtr> BuildContext(const crisp::stream::Settings& settin
   SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_mode(raw, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                             SSL_MODE_RELEASE_BUFFERS);
+  // Without it OpenSSL would read on behind each record that carries no data, for as long as a
+  // client sends nothing else.
+  SSL_CTX_clear_mode(raw, SSL_MODE_AUTO_RETRY);
   SSL_CTX_set_default_passwd_cb(raw, NoPassword);
   RETURN_IF_ERROR(SetVersion(raw, settings));
   RETURN_IF_ERROR(SetCipherSuites(raw, settings));

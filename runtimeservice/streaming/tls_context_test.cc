@@ -3,9 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstdlib>
 #include <optional>
+#include <thread>
 
+#include "runtimeservice/streaming/socket_stream.h"
 #include "runtimeservice/streaming/test_certificates.h"
 #include "runtimeservice/streaming/test_raw_client.h"
 #include "runtimeservice/streaming/test_websocket.h"
@@ -194,6 +197,32 @@ TEST_F(TlsContextTest, AHeaderThatDoesNotEndIsClosedInTime) {
   bool closed = false;
   EXPECT_THAT(client.ReceiveAll(&closed), StartsWith("HTTP/1.1 408 "));
   EXPECT_TRUE(closed);
+}
+
+TEST_F(TlsContextTest, AFloodOfKeyUpdatesLeavesOthersTheirTurns) {
+  constexpr int kUpdates = 1000;
+  absl::StatusOr<std::unique_ptr<TlsContext>> tls = TlsContext::Make(settings_);
+  ASSERT_TRUE(tls.ok()) << tls.status();
+  asio::io_context loop;
+  asio::ip::tcp::acceptor acceptor(loop, {asio::ip::make_address("127.0.0.1"), 0});
+  std::thread client([port = acceptor.local_endpoint().port()] {
+    TlsTestClient flooding(port, {});
+    for (int i = 0; i < kUpdates; ++i) {
+      SSL_key_update(flooding.ssl(), SSL_KEY_UPDATE_NOT_REQUESTED);
+      SSL_do_handshake(flooding.ssl());
+    }
+    flooding.Send("x");
+  });
+  const std::unique_ptr<SocketStream> stream = MakeTlsStream(acceptor.accept(), (*tls)->Current());
+  const auto shake = [&]() -> Task<> { EXPECT_TRUE((co_await stream->Handshake()).ok()); };
+  Spawn(loop, shake());
+  loop.run();
+  client.join();  // All of it is there.
+  std::array<char, 16> buffer;
+  const auto read = [&]() -> Task<> { EXPECT_EQ((co_await stream->Read(buffer)).value_or(0), 1u); };
+  Spawn(loop, read());
+  loop.restart();
+  EXPECT_GE(loop.run(), size_t{kUpdates});
 }
 
 TEST_F(TlsContextTest, PlainHttpIsNoHandshake) {

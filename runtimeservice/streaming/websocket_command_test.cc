@@ -325,6 +325,45 @@ TEST_F(WebSocketCommandTest, AClientThatSaysGoodbyeIsAnswered) {
   EXPECT_FALSE(door_.stdin_ended);
 }
 
+TEST_F(WebSocketCommandTest, AClientThatIsSlowToTakeItsOutputGetsAllOfIt) {
+  door_.door().limits.farewell = absl::Milliseconds(20);
+  door_.sessions["exec/other"] = door_.sessions["exec/good"];
+  const std::string output(96 << 10, 'o');
+  door_.errors = {output};
+  Open("v5.channel.k8s.io");
+  const int little = 16 << 10;
+  setsockopt(client_->fd(), SOL_SOCKET, SO_RCVBUF, &little, sizeof(little));
+  client_->Send(Binary(kCloseStdin));
+  {
+    // Takes all and does not answer; when it is cut off, the slow one's time would be over as well.
+    WebSocketTestClient quick(door_.port());
+    quick.Upgrade("/exec/other", "v5.channel.k8s.io");
+    quick.Send(Binary(kCloseStdin));
+    quick.ReceiveAll();
+  }
+  // To a connection that was closed this is the end of what has not come yet.
+  client_->Send(MaskedFrame(0x89, ""));
+  std::string received;
+  Frame frame = client_->ReceiveFrame();
+  while (frame.first == 0x82 || frame.first == 0x8a) {
+    received += frame.payload.starts_with('\2') ? frame.payload.substr(1) : "";
+    frame = client_->ReceiveFrame();
+  }
+  EXPECT_EQ(frame, (Frame{0x88, kCloseOk}));
+  EXPECT_TRUE(received == output) << received.size();
+}
+
+TEST_F(WebSocketCommandTest, AClientThatDoesNotAnswerTheCloseIsCutOff) {
+  door_.door().limits.farewell = absl::Milliseconds(20);
+  Open("v5.channel.k8s.io");
+  client_->Send(Binary(kCloseStdin));
+  client_->ReceiveFrame();
+  EXPECT_EQ(client_->ReceiveFrame(), (Frame{0x88, kCloseOk}));
+  EXPECT_EQ(client_->ReceiveFrame(), Frame{});
+  door_.Stop();
+  EXPECT_TRUE(door_.stdin_ended);
+}
+
 TEST_F(WebSocketCommandTest, AnIdleConnectionIsClosed) {
   door_.door().limits.idle = absl::Milliseconds(40);
   Open("v5.channel.k8s.io");

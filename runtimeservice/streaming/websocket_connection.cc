@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/strings.h"
+#include "runtimeservice/streaming/farewell.h"
 #include "runtimeservice/streaming/websocket_layer.h"
 // Beast after Asio's workaround in async.h.
 #include <boost/asio/post.hpp>
@@ -87,8 +88,7 @@ class WebSocketConnection::Impl : public std::enable_shared_from_this<Impl> {
        const Limits& limits)
       : loop_(loop),
         text_(kind == Messages::kText),
-        idle_(limits.idle),
-        pong_(limits.pong),
+        limits_(limits),
         stream_(loop, std::move(stream)),
         clock_(loop),
         write_turns_(loop),
@@ -115,19 +115,20 @@ class WebSocketConnection::Impl : public std::enable_shared_from_this<Impl> {
     }
   }
   void OnClosed(std::function<void()> closed) { on_closed_ = std::move(closed); }
+  size_t Unacknowledged() { return stream_.next_layer().stream().Unacknowledged(); }
 
  private:
   static Task<> Watch(std::shared_ptr<Impl> self);
   static Task<> Pong(std::shared_ptr<Impl> self);
+  static Task<> LimitClose(std::shared_ptr<Impl> self, bool orderly);
   absl::Status ReadFailure(const Error& error) const;
   void Touch() { last_byte_ = std::chrono::steady_clock::now(); }
 
   asio::io_context& loop_;
   const bool text_;
-  const absl::Duration idle_;
-  const absl::Duration pong_;
+  const Limits limits_;
   websocket::stream<WebSocketLayer, false> stream_;
-  asio::steady_timer clock_;  // Of Watch.
+  asio::steady_timer clock_;  // Of Watch, then of LimitClose.
   Turns write_turns_;
   const std::unique_ptr<char[]> buffer_;  // kReadBytes.
   std::chrono::steady_clock::time_point last_byte_ = {};
@@ -239,26 +240,38 @@ Task<> WebSocketConnection::Impl::Close(WebSocketClose code, std::string_view re
     co_return;
   }
   closing_ = true;
-  asio::steady_timer limit(loop_, absl::ToChronoNanoseconds(kCloseLimit));
-  limit.async_wait([self = weak_from_this()](const Error& cancelled) {
-    const std::shared_ptr<Impl> impl = self.lock();
-    if (!cancelled && impl != nullptr) {
-      impl->Abort();
-    }
-  });
+  Spawn(loop_, LimitClose(shared_from_this(), code == WebSocketClose::kNormal));
   const websocket::close_reason why(static_cast<websocket::close_code>(code),
                                     beast::string_view(reason.substr(0, kMaxReasonBytes)));
   Error ignored;
   co_await stream_.async_close(why, Await(ignored));
-  limit.cancel();
   Abort();
+}
+
+// At an orderly end the client's answer stands behind output that it may take slowly; to close
+// earlier would throw that away as soon as it sends anything.
+Task<> WebSocketConnection::Impl::LimitClose(std::shared_ptr<Impl> self, bool orderly) {
+  Limits limits = self->limits_;
+  if (!orderly) {
+    limits.idle = limits.farewell;
+  }
+  Farewell farewell(limits);
+  while (!self->aborted_) {
+    if (farewell.Left(self->stream_.next_layer().stream()) == absl::ZeroDuration()) {
+      self->Abort();
+      break;
+    }
+    self->clock_.expires_after(absl::ToChronoNanoseconds(limits.farewell / 4));
+    Error error;
+    co_await self->clock_.async_wait(Await(error));
+  }
 }
 
 // Pongs for those whose pings are not read, and the end of those who are idle.
 Task<> WebSocketConnection::Impl::Watch(std::shared_ptr<Impl> self) {
-  const absl::Duration idle = self->idle_;
+  const absl::Duration idle = self->limits_.idle;
   const bool limited = idle > absl::ZeroDuration();
-  const absl::Duration step = limited ? std::min(self->pong_, idle / 4) : self->pong_;
+  const absl::Duration step = limited ? std::min(self->limits_.pong, idle / 4) : self->limits_.pong;
   while (true) {
     self->clock_.expires_after(absl::ToChronoNanoseconds(step));
     Error error;
@@ -311,6 +324,7 @@ Task<> WebSocketConnection::Close(WebSocketClose code, std::string_view reason) 
   return impl_->Close(code, reason);
 }
 void WebSocketConnection::Abort() { impl_->Abort(); }
+size_t WebSocketConnection::Unacknowledged() { return impl_->Unacknowledged(); }
 void WebSocketConnection::OnClosed(std::function<void()> closed) {
   impl_->OnClosed(std::move(closed));
 }

@@ -9,15 +9,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "runtimeservice/streaming/async.h"
 #include "runtimeservice/streaming/byte_stream.h"
 #include "runtimeservice/streaming/limits.h"
 
 namespace streaming {
-
-// How long a client has to answer our close.
-inline constexpr absl::Duration kCloseLimit = absl::Seconds(5);
 
 // Codes of a close frame (RFC 6455 section 7.4.1).
 enum class WebSocketClose : uint16_t {
@@ -58,8 +54,9 @@ class WebSocketConnection {
   // One message of all pieces. Returns when it is on its way; the bytes must stay until then.
   Task<absl::Status> Write(std::span<const std::string_view> pieces);
 
-  // Sends the close, with as much of `reason` as fits (123 bytes), and waits for the client's, at
-  // most kCloseLimit; then the connection is gone. Repeats wait for nothing.
+  // Sends the close, with as much of `reason` as fits (123 bytes), and waits for the client's; then
+  // the connection is gone. It waits for Limits::farewell, and behind kNormal also as long as the
+  // client takes output. Repeats wait for nothing.
   Task<> Close(WebSocketClose code, std::string_view reason);
 
   // Whoever waits gets CANCELLED. Repeats do nothing.
@@ -67,6 +64,8 @@ class WebSocketConnection {
   // Called once, when the connection is gone, which is noticed although nobody reads: a pong that
   // cannot be sent says so.
   void OnClosed(std::function<void()> closed);
+  // As ByteStream says.
+  size_t Unacknowledged();
 
  private:
   class Impl;

@@ -36,6 +36,8 @@ class WebSocketTunnel final : public ByteStream {
 
   Task<> FinishWriting() override { return connection_->Close(WebSocketClose::kNormal, ""); }
 
+  size_t Unacknowledged() override { return connection_->Unacknowledged(); }
+
   void Close() override { connection_->Abort(); }
 
  private:
