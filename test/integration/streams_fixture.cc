@@ -14,6 +14,12 @@
 namespace test {
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 int64_t PssOf(pid_t pid) {
   const auto rollup = base::ReadFile(base::StrCat("/proc/", pid, "/smaps_rollup"));
   if (!rollup.ok()) return 0;
@@ -143,6 +149,12 @@ testing::AssertionResult StreamsFixture::ReturnsTo(const StreamServerState& idle
          << " descriptors (were " << idle.descriptors << "), " << now.threads << " threads (were "
          << idle.threads << "), " << now.processes << " processes (were " << idle.processes
          << "), folders " << testing::PrintToString(SessionFolders());
+}
+
+testing::AssertionResult StreamsFixture::ServerHasAtMost(int64_t kib) const {
+  const int64_t now = StreamState().pss_kib;
+  if (kSanitized || now <= kib) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << "crisp-stream has " << now << " KiB, expected " << kib;
 }
 
 std::vector<std::string> StreamsFixture::SessionFolders() const {

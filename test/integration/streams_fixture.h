@@ -54,6 +54,8 @@ class StreamsFixture : public IntegrationTest {
   StreamServerState StreamState() const;
   // Waits until nothing of any session is left: processes, threads and descriptors as in `idle`.
   testing::AssertionResult ReturnsTo(const StreamServerState& idle) const;
+  // Whether crisp-stream has at most so much memory (PSS); sanitizers' shadows are not counted.
+  testing::AssertionResult ServerHasAtMost(int64_t kib) const;
   // Paths below the instances' folders that belong to sessions.
   std::vector<std::string> SessionFolders() const;
   // Whether a process of the pod has this argument in its command line.

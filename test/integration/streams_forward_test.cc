@@ -158,5 +158,44 @@ INSTANTIATE_TEST_SUITE_P(All, StreamsForwardTest,
                            return parameter.param == ForwardTransport::kSpdy ? "Spdy" : "Tunnel";
                          });
 
+class StreamsChannelForwardTest : public StreamsFixture {};
+
+// The i-th port of the request has channel 2i for its bytes and 2i + 1 for its errors.
+TEST_F(StreamsChannelForwardTest, TheOldWebSocketProtocolCarriesThePortsOfTheRequest) {
+  ASSERT_OK_AND_ASSIGN(const auto echo, PodServer::Start(NetworkNamespace(pod()), "127.0.0.1",
+                                                         PodServer::Kind::kEcho));
+  cri::PortForwardRequest request;
+  request.set_pod_sandbox_id(pod());
+  request.add_port(1);
+  request.add_port(echo->port());
+  ASSERT_OK_AND_ASSIGN(const cri::PortForwardResponse answer,
+                       client().Call(&RuntimeStub::PortForward, request));
+  std::string chosen;
+  ASSERT_OK_AND_ASSIGN(auto socket, ConnectWebSocket(answer.url(), "v4.channel.k8s.io", {},
+                                                     Masking::kRandom, &chosen));
+  EXPECT_EQ(chosen, "v4.channel.k8s.io");
+  ASSERT_OK(socket->Send(Opcode::kBinary, std::string_view("\2", 1), "hello"));
+  std::map<int, std::string> channels;
+  int channel = 0;
+  while (channels[2].size() < 7 || channels[1].find("refused") == std::string::npos) {
+    ASSERT_OK_AND_ASSIGN(const WebSocketEvent event, socket->Next(kAnswer));
+    ASSERT_EQ(event.kind, WebSocketEvent::Kind::kData);
+    std::string_view bytes = event.bytes;
+    if (event.begins && !bytes.empty()) {
+      channel = bytes[0];
+      bytes.remove_prefix(1);
+    }
+    channels[channel] += bytes;
+  }
+  // Each begins with its port, the low byte first.
+  const auto port = [](uint16_t number) {
+    return std::string{static_cast<char>(number & 0xff), static_cast<char>(number >> 8)};
+  };
+  EXPECT_EQ(channels[0], port(1));
+  EXPECT_TRUE(channels[1].starts_with(port(1)));
+  EXPECT_EQ(channels[2], port(echo->port()) + "hello");
+  EXPECT_EQ(channels[3], port(echo->port()));
+}
+
 }  // namespace
 }  // namespace test
