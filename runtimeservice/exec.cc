@@ -1,4 +1,5 @@
 // ExecSync: a command in a running container, its output and its exit code.
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +19,18 @@ namespace runtimeservice {
 namespace {
 
 constexpr size_t kMaxOutput = 16 << 20;
+
+// As a container has it that was made with a terminal: editors and pagers ask for it.
+void SetDefaultTerm(base::Json* process) {
+  base::Json& environment = (*process)["env"];
+  const bool is_set =
+      std::any_of(environment.begin(), environment.end(), [](const base::Json& entry) {
+        return entry.is_string() && entry.get_ref<const std::string&>().starts_with("TERM=");
+      });
+  if (!is_set) {
+    environment.push_back("TERM=xterm");
+  }
+}
 
 }  // namespace
 
@@ -85,6 +98,9 @@ absl::StatusOr<std::string> RuntimeService::ExecProcess(const Container& contain
   base::Json process = base::JsonMember(spec, "process");
   process["args"] = base::Json(cmd);
   process["terminal"] = terminal == Terminal::kYes;
+  if (terminal == Terminal::kYes) {
+    SetDefaultTerm(&process);
+  }
   if (container.run.has_resources()) {
     ASSIGN_OR_RETURN(process["oomScoreAdj"], OomScoreAdj(container.run.resources(), host_));
   }

@@ -62,6 +62,8 @@ TEST_P(RuntimeTerminalTest, AShellHasItsSizeFromTheStartItsJobsAndItsExitCode) {
   EXPECT_OK(session->Send(Channel::kStdin, "stty size; tty\n"));
   EXPECT_OK(session->ReadUntil("43 132\r\n"));
   EXPECT_OK(session->ReadUntil("/dev/pts/"));
+  EXPECT_OK(session->Send(Channel::kStdin, "echo it is an $TERM\n"));
+  EXPECT_OK(session->ReadUntil("it is an xterm\r\n"));
   // The interrupt reaches the program in front and not the shell.
   EXPECT_OK(session->Send(Channel::kStdin, "echo be''gin; sleep 1234\n"));
   EXPECT_OK(session->ReadUntil("begin\r\n"));
