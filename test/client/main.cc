@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "test/client/cri_client.h"
+#include "test/client/stream_client.h"
 
 namespace {
 
@@ -27,7 +28,8 @@ constexpr char kUsage[] =
     "  create POD NAME IMAGE [COMMAND...]  prints the container's id; its log is NAME.log\n"
     "  start|stop|rm CONTAINER\n"
     "  state CONTAINER                     created, running or exited CODE\n"
-    "  exec CONTAINER COMMAND...           its output and exit status\n"
+    "  exec CONTAINER COMMAND...           its output and exit status (ExecSync)\n"
+    "  stream CONTAINER COMMAND...         the same while it runs, by a stream (Exec, over SPDY)\n"
     "  pods, ps                            id, state, name\n"
     "  stopp|rmp POD\n";
 
@@ -187,6 +189,33 @@ absl::Status Exec(const CriClient& client, const Arguments& arguments) {
   return absl::OkStatus();
 }
 
+// Hands on what comes as it comes; the input stays here.
+absl::Status Stream(const CriClient& client, const Arguments& arguments) {
+  cri::ExecRequest request;
+  request.set_container_id(arguments[0]);
+  request.set_stdout(true);
+  request.set_stderr(true);
+  for (size_t i = 1; i < arguments.size(); ++i) request.add_cmd(arguments[i]);
+  auto answer = client.Call(&RuntimeStub::Exec, request);
+  if (!answer.ok()) return answer.status();
+  auto session = test::CommandSession::Open(answer->url(), test::CommandOptions());
+  if (!session.ok()) return session.status();
+  test::CommandOutcome outcome;
+  while (!(*session)->done()) {
+    auto event = (*session)->Next(absl::InfiniteDuration());
+    if (!event.ok()) return event.status();
+    if (event->kind == test::CommandEvent::Kind::kBroken) {
+      return absl::UnavailableError("the stream broke off");
+    }
+    if (event->kind != test::CommandEvent::Kind::kData) continue;
+    if (event->channel == test::Channel::kStdout) std::cout << event->bytes << std::flush;
+    if (event->channel == test::Channel::kStderr) std::cerr << event->bytes;
+    if (event->channel == test::Channel::kError) outcome.status += event->bytes;
+  }
+  exec_exit_code = outcome.exit_code();
+  return exec_exit_code >= 0 ? absl::OkStatus() : absl::UnknownError(outcome.status);
+}
+
 absl::Status Pods(const CriClient& client, const Arguments&) {
   auto answer = client.Call(&RuntimeStub::ListPodSandbox, cri::ListPodSandboxRequest());
   if (!answer.ok()) return answer.status();
@@ -232,7 +261,7 @@ constexpr Verb kVerbs[] = {
     {"ip", 1, PodIp},        {"create", 3, Create},     {"start", 1, Start},
     {"stop", 1, Stop},       {"rm", 1, Remove},         {"state", 1, State},
     {"exec", 2, Exec},       {"pods", 0, Pods},         {"ps", 0, Containers},
-    {"stopp", 1, StopPod},   {"rmp", 1, RemovePod},
+    {"stopp", 1, StopPod},   {"rmp", 1, RemovePod},     {"stream", 2, Stream},
 };
 
 }  // namespace
