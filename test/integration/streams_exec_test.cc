@@ -138,6 +138,16 @@ TEST_P(StreamsExecTest, AUrlIsGoodOnceAndForItsKindOnly) {
   EXPECT_THAT(CommandSession::Open(other, options), HasCode(StatusCode::kNotFound));
 }
 
+TEST_P(StreamsExecTest, AClientThatStaysAfterTheEndHoldsNothing) {
+  ASSERT_OK(RunExec("true", Streams(transport(), "oe")));
+  ASSERT_TRUE(Eventually([&] { return SessionFolders().empty(); }));
+  const StreamServerState idle = StreamState();
+  ASSERT_OK_AND_ASSIGN(auto session, OpenExec("echo done", Streams(transport(), "ioe")));
+  ASSERT_OK_AND_ASSIGN(const CommandOutcome outcome, session->ReadAll());
+  EXPECT_EQ(outcome.out, "done\n");
+  EXPECT_TRUE(ReturnsTo(idle)) << "the connection is still open on this side";
+}
+
 TEST_P(StreamsExecTest, AHundredAtOnceLeaveNothing) {
   ASSERT_OK(RunExec("true", Streams(transport(), "oe")));
   ASSERT_TRUE(Eventually([&] { return SessionFolders().empty(); }));
