@@ -22,10 +22,10 @@ constexpr size_t kFramesAtOnce = 2;
 // Control frames that wait for the socket. Beyond, the client is not read on: it may flood us with
 // pings and read nothing.
 constexpr size_t kMaxQueue = 64 << 10;
-// Header blocks are small in a client's bytes and may be large in work. After so much of it others
-// have their turn.
-constexpr size_t kInflatedAtOnce = 256 << 10;
-constexpr size_t kBlockWork = 256;  // Of the smallest block, in bytes that take as long.
+// Header blocks and frames may be small in a client's bytes and large in work. After so much of it
+// others have their turn.
+constexpr size_t kWorkAtOnce = 256 << 10;
+constexpr size_t kFrameWork = 256;  // Of the smallest frame, in bytes that take as long.
 // A ping of ours; the client's are odd.
 constexpr uint32_t kProbe = 2;
 // How long a client that is thrown out may take to close before it is cut off.
@@ -71,8 +71,8 @@ Task<absl::StatusOr<std::optional<SpdyEvent>>> SpdyConnection::Next() {
       co_await changed_.Wait();
       continue;
     }
-    if (inflated_ > kInflatedAtOnce) {
-      inflated_ = 0;
+    if (work_ > kWorkAtOnce) {
+      work_ = 0;
       co_await asio::post(loop_, asio::use_awaitable);
       continue;
     }
@@ -81,6 +81,7 @@ Task<absl::StatusOr<std::optional<SpdyEvent>>> SpdyConnection::Next() {
       co_await Fill();
       continue;
     }
+    work_ += kFrameWork;
     absl::StatusOr<std::optional<SpdyEvent>> event =
         frame.ok() ? Handle(**frame) : absl::StatusOr<std::optional<SpdyEvent>>(frame.status());
     if (!event.ok()) {
@@ -152,7 +153,7 @@ absl::StatusOr<std::optional<SpdyEvent>> SpdyConnection::Handle(const Frame& fra
 
 absl::StatusOr<std::string> SpdyConnection::Inflate(std::string_view compressed) {
   absl::StatusOr<std::string> block = inflater_.Inflate(compressed);
-  inflated_ += kBlockWork + (block.ok() ? block->size() : 0);
+  work_ += block.ok() ? block->size() : 0;
   return block;
 }
 

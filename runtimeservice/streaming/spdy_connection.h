@@ -130,7 +130,7 @@ class SpdyConnection : public std::enable_shared_from_this<SpdyConnection> {
   FlowBuffer buffer_;
   size_t last_read_ = 0;
   std::string_view input_;  // Of buffer_, what is not decoded yet.
-  size_t inflated_ = 0;     // Bytes of header blocks since others had their turn.
+  size_t work_ = 0;         // Inflated bytes and frames since others had their turn.
 
   std::unordered_map<uint32_t, Stream> streams_;
   uint32_t last_stream_ = 0;  // The client's highest so far.

@@ -17,11 +17,15 @@ using ::testing::HasSubstr;
 class ConnectionTest : public ::testing::Test {
  protected:
   void Start(Limits limits = {}) {
+    Prepare(limits);
+    thread_.Start();
+  }
+  // What the client sends before the loop runs is there all at once.
+  void Prepare(Limits limits) {
     auto [stream, socket] = MakeTestByteStream(thread_.loop());
     client_.emplace(std::move(socket));
     server_ = SpdyConnection::Create(thread_.loop(), std::move(stream), limits);
     Spawn(thread_.loop(), Serve());
-    thread_.Start();
   }
   Task<> Serve() {
     while (true) {
@@ -268,6 +272,23 @@ TEST_F(ConnectionTest, PingsAreAnsweredWhileOutputWaitsForItsReader) {
   End();
   EXPECT_EQ(received_[stream].size(), (4 << 20) + 8);
   EXPECT_TRUE(absl::IsCancelled(flood_end_)) << flood_end_;
+}
+
+TEST_F(ConnectionTest, ManySmallFramesLeaveOthersTheirTurn) {
+  Prepare({});
+  std::string frames = client().OpenFrame(1, {});
+  frames += client().OpenFrame(3, {});
+  constexpr int kFrames = 12'000;
+  for (int i = 0; i < kFrames; ++i) {
+    frames += SpdyData(3, "y");
+  }
+  asio::post(thread_.loop(), [this] { Spawn(thread_.loop(), CountTurns()); });
+  client().Send(frames + SpdyData(1, "x") + SpdyPing(1));
+  thread_.Start();
+  EXPECT_TRUE(ReadUntilPing(1));
+  End();
+  EXPECT_EQ(received_[3].size(), size_t{kFrames});
+  EXPECT_GE(turns_, kFrames / 1024);
 }
 
 TEST_F(ConnectionTest, WritersTakeTurns) {

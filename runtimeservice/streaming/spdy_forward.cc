@@ -64,14 +64,14 @@ struct Pairs {
       incomplete.erase(found);
     }
     pair.SetGone();
-    TakeInbound(pair);
+    Release(&pair.inbound);
     live.erase(&pair);
   }
-  // What has come for the pair, which makes room for more.
-  std::string TakeInbound(Pair& pair) {
-    inbound -= pair.inbound.size();
+  // What came for a pair is needed no more, which makes room for more.
+  void Release(std::string* bytes) {
+    inbound -= bytes->size();
+    *bytes = {};
     drained.Notify();
-    return std::exchange(pair.inbound, {});
   }
   void Clear() {
     for (const auto& [address, pair] : std::exchange(live, {})) {
@@ -88,8 +88,8 @@ struct Pairs {
   std::unordered_map<const Pair*, PairPtr> live;
   std::unordered_map<uint32_t, PairPtr> streams;     // Those the client may still send on.
   std::unordered_map<uint64_t, PairPtr> incomplete;  // By request.
-  size_t inbound = 0;                                // Bytes of all pairs.
-  Signal drained;                                    // These have become fewer.
+  size_t inbound = 0;  // Bytes of all pairs, those that a target is being given included.
+  Signal drained;      // These have become fewer.
 };
 using PairsPtr = std::shared_ptr<Pairs>;
 
@@ -99,7 +99,8 @@ class SpdyForwardedConnection final : public ForwardedConnection {
       : pairs_(std::move(pairs)), pair_(std::move(pair)) {}
   // Nobody will read what comes: unless both sides have ended it, it ends here.
   ~SpdyForwardedConnection() override {
-    pairs_->TakeInbound(*pair_);
+    pairs_->Release(&pair_->inbound);
+    pairs_->Release(&bytes_);
     pairs_->live.erase(pair_.get());
     if (!pair_->gone && !(pair_->client_done && pair_->server_done)) {
       pairs_->Reset(*pair_);
@@ -110,6 +111,7 @@ class SpdyForwardedConnection final : public ForwardedConnection {
   bool cancelled() const override { return pair_->gone; }
 
   Task<absl::StatusOr<std::string_view>> Read() override {
+    pairs_->Release(&bytes_);  // A target has taken it.
     // Behind the half-close there is nothing but its end to wait for.
     const bool ended = std::exchange(end_was_read_, false);
     while (!pair_->gone && pair_->inbound.empty() &&
@@ -119,7 +121,8 @@ class SpdyForwardedConnection final : public ForwardedConnection {
     if (pair_->gone) {
       co_return absl::CancelledError("the client gave the connection up");
     }
-    bytes_ = pairs_->TakeInbound(*pair_);
+    bytes_ = std::exchange(pair_->inbound, {});
+    pairs_->drained.Notify();
     end_was_read_ = bytes_.empty();
     co_return bytes_;
   }
