@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -62,10 +63,13 @@ Task<absl::StatusOr<ChannelMessages::Data>> ChannelMessages::Read() {
 }
 
 absl::StatusOr<std::string_view> ChannelMessages::Decode(std::string_view text, bool last) {
-  undecoded_ += text;
+  // Line ends are left out, as the Go servers do; absl would take any white space anywhere.
+  std::copy_if(text.begin(), text.end(), std::back_inserter(undecoded_),
+               [](char c) { return c != '\r' && c != '\n'; });
   const size_t whole = undecoded_.size() / 4 * 4;
   const std::string_view groups(undecoded_.data(), whole);
-  const bool bad = (padded_ && !undecoded_.empty()) || (last && whole != undecoded_.size()) ||
+  const bool bad = groups.find_first_of(" \t\v\f") != groups.npos ||
+                   (padded_ && !undecoded_.empty()) || (last && whole != undecoded_.size()) ||
                    !absl::Base64Unescape(base::ToAbsl(groups), &decoded_);
   if (bad) {
     return absl::InvalidArgumentError("WebSocket: a message is not base64");

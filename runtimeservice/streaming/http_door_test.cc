@@ -45,6 +45,16 @@ TEST_F(HttpDoorTest, HeaderNamesAndTokensMatchInAnyCaseAndTheQueryIsIgnored) {
   EXPECT_EQ(client.Receive(10), "version 1\n");
 }
 
+TEST_F(HttpDoorTest, ATargetMayBeAWholeUrl) {
+  door_.Start();
+  TestClient client(door_.port());
+  client.Send(SpdyRequest("HTTP://[::1]:10010/exec/good?x=1"));
+  EXPECT_THAT(client.ReceiveHead(), StartsWith("HTTP/1.1 101 "));
+  TestClient nowhere(door_.port());
+  nowhere.Send(SpdyRequest("https://host"));
+  EXPECT_THAT(nowhere.ReceiveHead(), StartsWith("HTTP/1.1 404 "));
+}
+
 TEST_F(HttpDoorTest, BytesThatCameWithTheRequestBelongToSpdy) {
   door_.Start();
   TestClient client(door_.port());

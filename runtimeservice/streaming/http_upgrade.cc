@@ -9,6 +9,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "base/strings.h"
 
 namespace streaming {
@@ -35,8 +36,19 @@ Protocols KnownProtocols(SessionKind kind, bool websocket) {
   return websocket ? Protocols(kWebSocketCommand) : Protocols(kSpdyCommand);
 }
 
+// What comes behind scheme and authority, which only a proxy's clients send (RFC 9112 section 3.2).
+std::string_view OriginForm(std::string_view target) {
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (absl::StartsWithIgnoreCase(base::ToAbsl(target), base::ToAbsl(scheme))) {
+      return target.substr(std::min(target.size(), target.find('/', scheme.size())));
+    }
+  }
+  return target;
+}
+
 // "/KIND/TOKEN", with or without a query.
 std::optional<Upgrade> ParseTarget(std::string_view target) {
+  target = OriginForm(target);
   const std::string_view path = target.substr(0, target.find('?'));
   for (const SessionKind kind :
        {SessionKind::kExec, SessionKind::kAttach, SessionKind::kPortForward}) {

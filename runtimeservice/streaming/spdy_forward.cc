@@ -70,7 +70,7 @@ struct Pairs {
   // What came for a pair is needed no more, which makes room for more.
   void Release(std::string* bytes) {
     inbound -= bytes->size();
-    *bytes = {};
+    std::string().swap(*bytes);  // An assignment would keep its memory.
     drained.Notify();
   }
   void Clear() {

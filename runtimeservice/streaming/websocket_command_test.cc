@@ -230,6 +230,26 @@ TEST_F(WebSocketCommandTest, Base64MayBeFragmentedAnywhere) {
   EXPECT_EQ(echoed, all);
 }
 
+TEST_F(WebSocketCommandTest, LineEndsInBase64AreLeftOut) {
+  const std::string message = "0Zm9v\nYmFy\r\nCg==\n";
+  Open("base64.channel.k8s.io");
+  std::string all;
+  for (size_t cut = 1; cut < message.size(); ++cut) {
+    client_->Send(MaskedFrame(0x01, message.substr(0, cut)) +
+                  MaskedFrame(0x80, message.substr(cut)));
+    all += "foobar\n";
+  }
+  std::string echoed;
+  while (echoed.size() < all.size()) {
+    const Frame frame = client_->ReceiveFrame();
+    ASSERT_EQ(frame.first, 0x81);
+    std::string bytes;
+    ASSERT_TRUE(absl::Base64Unescape(frame.payload.substr(1), &bytes));
+    echoed += bytes;
+  }
+  EXPECT_EQ(echoed, all);
+}
+
 TEST_F(WebSocketCommandTest, LengthsOf16And64BitsCarryAllBytes) {
   Open("v5.channel.k8s.io");
   std::string all;
@@ -296,7 +316,7 @@ TEST_F(WebSocketCommandTest, BinaryWhereTextIsDueIsUnsupported) {
 }
 
 TEST_F(WebSocketCommandTest, WhatIsNotBase64IsBadData) {
-  for (const std::string_view text : {"0Zm9", "0Zg==Zg==", "0!!!!", "x"}) {
+  for (const std::string_view text : {"0Zm9", "0Zg==Zg==", "0!!!!", "0Zm 9v  ", "x"}) {
     TestDoor door;
     door.Start();
     WebSocketTestClient client(door.port());
