@@ -164,6 +164,7 @@ absl::StatusOr<cri::PortForwardResponse> RuntimeService::PortForward(
   stream::Session session;
   stream::PortForwardSession& forward = *session.mutable_port_forward();
   forward.set_pod_id(pod->id.str());
+  forward.set_pod_folder(paths_.Pod(pod->id));
   for (const state::NamespacePin& pin : pod->record.pins()) {
     if (pin.type() == "net") {
       forward.set_network_namespace(pin.path());

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
@@ -116,6 +117,10 @@ Task<> ForwardSession::Forward(std::shared_ptr<ForwardedConnection> connection) 
 }
 
 Task<absl::Status> ForwardSession::Connect(Pair& pair) {
+  // The host's network outlives a pod that used it; the right to its ports does not.
+  if (!session_.pod_folder().empty() && !base::Exists(session_.pod_folder())) {
+    co_return absl::FailedPreconditionError("nothing runs any more");
+  }
   absl::StatusOr<LoopbackSockets> sockets = absl::CancelledError("closed");
   {
     // One thread at a time: a client may ask for many connections at once.

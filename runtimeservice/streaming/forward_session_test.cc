@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -175,6 +176,25 @@ TEST_F(ForwardSessionTest, WithoutANamespaceItIsTheHosts) {
     const auto connection = client_.Connect(host.port);
     co_await connection->Until([&] { return connection->finished; });
     EXPECT_EQ(connection->received, "host");
+  };
+  Run(test());
+}
+
+TEST_F(ForwardSessionTest, APodThatWasStoppedHasNoPortsAlsoNotTheHosts) {
+  std::string folder = ::testing::TempDir() + "/forward-session-XXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  session_.clear_network_namespace();
+  session_.set_pod_folder(folder);
+  const Listener host = Listen(AF_INET);
+  Serve(host, [](int fd) { EXPECT_TRUE(base::WriteAll(fd, "host", "connection").ok()); });
+  const auto test = [&]() -> Task<> {
+    const auto before = client_.Connect(host.port);
+    co_await before->Until([&] { return before->finished; });
+    EXPECT_EQ(before->received, "host");
+    EXPECT_TRUE(base::RemoveTree(folder).ok());
+    const auto after = client_.Connect(host.port);
+    co_await after->Until([&] { return !after->failure.empty(); });
+    EXPECT_EQ(after->failure, StrCat("port ", host.port, ": nothing runs any more in pod p1"));
   };
   Run(test());
 }
