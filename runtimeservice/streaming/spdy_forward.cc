@@ -105,6 +105,11 @@ class SpdyForwardedConnection final : public ForwardedConnection {
     if (!pair_->gone && !(pair_->client_done && pair_->server_done)) {
       pairs_->Reset(*pair_);
     }
+    // The client has left it half open: it would count as long as the client stays.
+    if (const uint32_t error = pair_->error_stream; pairs_->streams.contains(error)) {
+      pairs_->connection->Reset(error, SpdyReset::kCancel);
+      pairs_->Forget(error);
+    }
   }
 
   uint16_t port() const override { return pair_->port; }

@@ -281,6 +281,17 @@ TEST_F(ForwardTest, AResetBehindTheHalfCloseIsSeen) {
   EXPECT_EQ(ended_ + given_up_, 1);
 }
 
+TEST_F(ForwardTest, AnErrorStreamThatItsClientLeavesOpenEndsWithItsConnection) {
+  Start();
+  const uint32_t error =
+      client().Open({{"streamtype", "error"}, {"port", "80"}, {"requestid", "1"}});
+  const uint32_t data = client().Open({{"streamtype", "data"}, {"port", "80"}, {"requestid", "1"}});
+  client().Data(data, "", /*fin=*/true);
+  EXPECT_TRUE(ReadUntilReset(error));
+  EXPECT_TRUE(seen().fins.contains(error) && seen().fins.contains(data));
+  End();
+}
+
 TEST_F(ForwardTest, ATargetThatDoesNotReadSlowsItsClientDownAndItsLeavingIsNoticed) {
   Start({.pong = absl::Milliseconds(20)});
   const uint32_t data = OpenPair(1, "3");
