@@ -6,20 +6,32 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <utility>
 
 namespace streaming {
 
+// For the loop's thread.
 class FlowBuffer {
  public:
   static constexpr size_t kLeast = 16 << 10;
   static constexpr size_t kMost = 256 << 10;
+  // Of all together; beyond, each gets the least. A client may have hundreds of connections
+  // forwarded and take nothing of any.
+  static constexpr size_t kMostOfAll = 32 << 20;
+
+  FlowBuffer() = default;
+  FlowBuffer(const FlowBuffer&) = delete;
+  FlowBuffer& operator=(const FlowBuffer&) = delete;
+  ~FlowBuffer() { Drop(); }
 
   // What it held before is gone.
   std::span<char> Get() {
-    if (bytes_ == nullptr || size_ < wanted_) {
-      bytes_ = nullptr;  // The old one first: never both.
-      size_ = wanted_;
-      bytes_ = std::make_unique_for_overwrite<char[]>(size_);
+    const size_t size = of_all_ - size_ + wanted_ <= kMostOfAll ? wanted_ : kLeast;
+    if (size_ < size) {
+      Drop();  // The old one first: never both.
+      bytes_ = std::make_unique_for_overwrite<char[]>(size);
+      size_ = size;
+      of_all_ += size;
     }
     return {bytes_.get(), size_};
   }
@@ -31,11 +43,17 @@ class FlowBuffer {
   }
   // Nothing comes at present.
   void Release() {
-    bytes_ = nullptr;
+    Drop();
     wanted_ = kLeast;
   }
 
  private:
+  void Drop() {
+    bytes_ = nullptr;
+    of_all_ -= std::exchange(size_, 0);
+  }
+
+  static inline size_t of_all_ = 0;
   std::unique_ptr<char[]> bytes_;
   size_t size_ = 0;
   size_t wanted_ = kLeast;
