@@ -239,7 +239,7 @@ Task<absl::StatusOr<Arrival>> Receive(const Door& door, SocketStream& stream) {
 
 }  // namespace
 
-Task<> ServeConnection(asio::ip::tcp::socket socket, const Door& door) {
+Task<> ServeConnection(asio::ip::tcp::socket socket, const Door& door, Admit admit) {
   std::unique_ptr<SocketStream> stream =
       door.tls == nullptr ? MakeTcpStream(std::move(socket))
                           : MakeTlsStream(std::move(socket), door.tls->Current());
@@ -253,7 +253,9 @@ Task<> ServeConnection(asio::ip::tcp::socket socket, const Door& door) {
   absl::StatusOr<stream::Session> session = absl::UnknownError("");
   std::vector<uint16_t> ports;
   if (!arrival->refusal.has_value()) {
-    session = door.source.Redeem(KindName(upgrade.kind), upgrade.token);
+    const absl::Status admitted = admit == nullptr ? absl::OkStatus() : admit();
+    session = admitted.ok() ? door.source.Redeem(KindName(upgrade.kind), upgrade.token)
+                            : absl::StatusOr<stream::Session>(admitted);
     if (!session.ok()) {
       arrival->refusal = AnswerTo(session.status());
     } else if (upgrade.websocket && upgrade.kind == SessionKind::kPortForward &&

@@ -34,7 +34,8 @@ struct Door {
 
 // Serves `socket` to its end: refuses the request with an HTTP answer, or upgrades the connection,
 // runs its session and closes. A token is redeemed only when all else of the request is right.
-// Handshake and header may take Limits::creation together; their sizes are bounded.
-Task<> ServeConnection(asio::ip::tcp::socket socket, const Door& door);
+// Handshake and header may take Limits::creation together; their sizes are bounded. `admit` may be
+// null.
+Task<> ServeConnection(asio::ip::tcp::socket socket, const Door& door, Admit admit = nullptr);
 
 }  // namespace streaming

@@ -43,7 +43,7 @@ class InstanceTest : public testing::Test {
   // On a thread of its own, until it ends and every client has left.
   void Start() {
     tokens_.emplace(settings_.max_urls(), absl::Seconds(settings_.url_seconds()));
-    const auto drop = [](asio::ip::tcp::socket) -> Task<> { co_return; };
+    const auto drop = [](asio::ip::tcp::socket, Admit) -> Task<> { co_return; };
     auto instance = Instance::Start(loop_, settings_, drop, *tokens_, activity_);
     ASSERT_TRUE(instance.ok()) << instance.status();
     instance_ = *std::move(instance);
@@ -161,7 +161,7 @@ TEST_F(InstanceTest, ManyConnectionsWaitTheirTurn) {
 TEST(ServerTest, TheUrlsHostIsOneThatThisMachineReaches) {
   asio::io_context loop(1);
   Activity activity(loop);
-  const auto drop = [](asio::ip::tcp::socket) -> Task<> { co_return; };
+  const auto drop = [](asio::ip::tcp::socket, Admit) -> Task<> { co_return; };
   const auto url = [&](const std::string& address, bool tls) {
     auto server = Server::Listen(loop, {.address = address, .tls = tls}, drop, activity);
     if (!server.ok()) {
@@ -186,7 +186,7 @@ TEST(ServerTest, TheUrlsHostIsOneThatThisMachineReaches) {
 TEST(ServerTest, APortThatIsTakenIsNamed) {
   asio::io_context loop(1);
   Activity activity(loop);
-  const auto drop = [](asio::ip::tcp::socket) -> Task<> { co_return; };
+  const auto drop = [](asio::ip::tcp::socket, Admit) -> Task<> { co_return; };
   auto first = Server::Listen(loop, {.address = "127.0.0.1"}, drop, activity);
   ASSERT_TRUE(first.ok()) << first.status();
   const uint16_t port = (*first)->port();

@@ -140,8 +140,8 @@ absl::Status Serve(const crisp::stream::Settings& settings) {
                       [&](std::unique_ptr<ByteStream> bytes) {
                         return MakeSpdyForwardClient(loop, std::move(bytes), limits);
                       }};
-  const auto serve = [&door](asio::ip::tcp::socket socket) {
-    return ServeConnection(std::move(socket), door);
+  const auto serve = [&door](asio::ip::tcp::socket socket, Admit admit) {
+    return ServeConnection(std::move(socket), door, std::move(admit));
   };
   ASSIGN_OR_RETURN(const std::unique_ptr<Instance> instance,
                    Instance::Start(loop, settings, serve, tokens, activity));

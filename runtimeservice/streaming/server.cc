@@ -1,6 +1,9 @@
 #include "runtimeservice/streaming/server.h"
 
-#include <boost/asio/write.hpp>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <utility>
 
 #include "base/log.h"
@@ -14,12 +17,6 @@ using asio::ip::tcp;
 
 constexpr absl::Duration kTableRetry = absl::Milliseconds(100);
 constexpr absl::Duration kLogPause = absl::Seconds(10);
-constexpr absl::Duration kRefusalTime = absl::Seconds(2);
-constexpr size_t kMaxRefusals = 32;  // At once; others are dropped without a word.
-
-constexpr std::string_view kRefusal =
-    "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n"
-    "stream_max_sessions: this server has all it may have open\n";
 
 // What passes by itself: a full table of descriptors or too little memory.
 bool IsShortage(const Error& error) {
@@ -39,7 +36,8 @@ Server::Server(asio::io_context& loop, const ServerConfig& config, Serve serve, 
       config_(config),
       serve_(std::move(serve)),
       activity_(activity),
-      acceptor_(loop) {}
+      acceptor_(loop),
+      visitor_left_(loop) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Listen(asio::io_context& loop,
                                                        const ServerConfig& config, Serve serve,
@@ -114,49 +112,57 @@ Task<> Server::Accept() {
     if (error) {
       continue;  // The client left before it was taken.
     }
-    if (sessions_ < config_.max_sessions) {
-      Spawn(loop_, ServeOne(std::move(socket)));
-    } else {
-      LogSometimes("stream_max_sessions is reached");
-      if (refusals_ < kMaxRefusals && !config_.tls) {
-        Spawn(loop_, Refuse(std::move(socket)));
-      }
+    // Its reads and writes end at once.
+    while (visitors_.size() >= kMaxVisitors) {
+      DropOldestVisitor();
+      co_await visitor_left_.Wait();
     }
+    Spawn(loop_, ServeOne(std::move(socket)));
   }
 }
 
 Task<> Server::ServeOne(tcp::socket socket) {
   const Activity::Hold hold = activity_.Begin();
-  ++sessions_;
   Error ignored;
   socket.set_option(tcp::no_delay(true), ignored);
   socket.set_option(asio::socket_base::keep_alive(true), ignored);
-  co_await serve_(std::move(socket));
-  --sessions_;
+  const auto visitor =
+      visitors_.emplace(visitors_.end(), fcntl(socket.native_handle(), F_DUPFD_CLOEXEC, 0));
+  bool admitted = false;
+  const auto leave = [&] {
+    visitors_.erase(visitor);
+    visitor_left_.Notify();
+  };
+  Admit admit = [&] {
+    absl::Status status = AdmitSession();
+    if (status.ok()) {
+      admitted = true;
+      leave();
+    }
+    return status;
+  };
+  Task<> served = serve_(std::move(socket), std::move(admit));
+  co_await std::move(served);
+  if (admitted) {
+    --sessions_;
+  } else {
+    leave();
+  }
 }
 
-Task<> Server::Refuse(tcp::socket socket) {
-  ++refusals_;
-  Error error;
-  asio::steady_timer limit(loop_, absl::ToChronoNanoseconds(kRefusalTime));
-  const auto shared = std::make_shared<tcp::socket>(std::move(socket));
-  limit.async_wait([shared](const Error& stopped) {
-    Error ignored;
-    if (!stopped) {
-      shared->close(ignored);
-    }
-  });
-  const asio::const_buffer text(kRefusal.data(), kRefusal.size());
-  co_await asio::async_write(*shared, text, Await(error));
-  shared->shutdown(tcp::socket::shutdown_send, error);
-  // Its request must be read, else the kernel answers with a reset that overtakes our words.
-  char bytes[1024];
-  error = Error();
-  while (!error) {
-    co_await shared->async_read_some(asio::buffer(bytes), Await(error));
+absl::Status Server::AdmitSession() {
+  if (sessions_ >= config_.max_sessions) {
+    LogSometimes("stream_max_sessions is reached");
+    return absl::ResourceExhaustedError(
+        "stream_max_sessions: this server has all it may have open");
   }
-  limit.cancel();
-  --refusals_;
+  ++sessions_;
+  return absl::OkStatus();
+}
+
+void Server::DropOldestVisitor() {
+  LogSometimes("too many that have not shown a URL yet: the oldest is dropped");
+  shutdown(visitors_.front().get(), SHUT_RDWR);
 }
 
 void Server::LogSometimes(std::string_view text) {

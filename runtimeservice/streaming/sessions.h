@@ -1,6 +1,7 @@
 // What lies between the door (HTTP, TLS, tokens) and the sessions (exec, attach, port-forward).
 #pragma once
 
+#include <functional>
 #include <string_view>
 
 #include "absl/status/statusor.h"
@@ -21,6 +22,10 @@ class SessionSource {
   // NOT_FOUND for a token that is unknown, used, expired or of another kind.
   virtual absl::StatusOr<stream::Session> Redeem(std::string_view kind, std::string_view token) = 0;
 };
+
+// Asked once a connection's request is right, before its token is redeemed: whether it may be a
+// session. RESOURCE_EXHAUSTED, naming the limit, when there are too many.
+using Admit = std::function<absl::Status()>;
 
 // Who runs them. Each returns when its session is over and nothing of it is left but what is meant
 // to go on (a command whose client has left).
