@@ -249,6 +249,7 @@ runtimeservice::StreamsConfig StreamsOf(const Config& config) {
   runtimeservice::StreamsConfig streams{
       .program = config.stream_path, .cgroup = config.stream_cgroup, .settings = {}};
   crisp::stream::Settings& settings = streams.settings;
+  settings.set_cgroup(config.stream_cgroup);
   settings.set_address(config.stream_address);
   settings.set_port(number(config.stream_port));
   settings.set_tls(config.stream_enable_tls);

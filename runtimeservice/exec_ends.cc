@@ -90,8 +90,10 @@ std::set<pid_t> RuntimeService::EnteredSessions(const Container& container) cons
   for (const ContainerRef& other : registry_->ContainersOf(container.pod)) {
     parents.insert(other->pid);
   }
-  for (const std::string* cgroup : {&uses_.launcher.work_cgroup(), &config_.streams.cgroup}) {
-    for (const pid_t helper : base::CgroupProcesses(*cgroup)) {
+  std::vector<std::string> helpers = streams_.Cgroups();
+  helpers.push_back(uses_.launcher.work_cgroup());
+  for (const std::string& cgroup : helpers) {
+    for (const pid_t helper : base::CgroupProcesses(cgroup)) {
       parents.insert(helper);
     }
   }

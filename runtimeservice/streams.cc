@@ -156,6 +156,9 @@ absl::StatusOr<StreamServers::InstanceRef> StreamServers::Launch(const Context& 
     }
   });
   RETURN_IF_ERROR(base::MakeDirectories(directory, 0700));
+  RETURN_IF_ERROR(base::ReplaceFile(directory + streaming::kCgroupFile,
+                                    base::StrCat(config_.cgroup, "/", name), 0600,
+                                    base::Durability::kVolatile));
   RETURN_IF_ERROR(base::MakeCgroup(CgroupOf(name)));
   ASSIGN_OR_RETURN(const base::UniqueFd socket, Spawn(ctx, name));
   stream::Settings settings = config_.settings;
@@ -325,6 +328,23 @@ absl::Status StreamServers::Sweep(const std::string& name) {
     live_.erase(found);
   }
   return absl::OkStatus();
+}
+
+std::string StreamServers::CgroupOf(const std::string& name) const {
+  absl::StatusOr<std::string> cgroup =
+      base::ReadFile(DirectoryOf(name) + streaming::kCgroupFile, 4096);
+  return cgroup.ok() ? *std::move(cgroup) : base::StrCat(config_.cgroup, "/", name);
+}
+
+std::vector<std::string> StreamServers::Cgroups() const {
+  std::vector<std::string> cgroups = {config_.cgroup};
+  const absl::StatusOr<std::vector<std::string>> names = base::ListDirectory(directory_);
+  for (const std::string& name : names.value_or(std::vector<std::string>())) {
+    if (streaming::IsInstanceName(name)) {
+      cgroups.push_back(CgroupOf(name));
+    }
+  }
+  return cgroups;
 }
 
 std::string StreamServers::ToJson() const {

@@ -58,6 +58,9 @@ class StreamServers {
   // again. RESOURCE_EXHAUSTED when too many URLs wait.
   absl::StatusOr<std::string> Open(const Context& ctx, const MakeSession& make);
 
+  // The cgroups that hold the processes of all instances, theirs of other configurations too.
+  std::vector<std::string> Cgroups() const;
+
   // What lives, for people: an array of objects as JSON. Asks each, for a moment.
   std::string ToJson() const;
 
@@ -75,7 +78,8 @@ class StreamServers {
   using InstanceRef = std::shared_ptr<Instance>;
 
   std::string DirectoryOf(const std::string& name) const { return directory_ + "/" + name; }
-  std::string CgroupOf(const std::string& name) const { return config_.cgroup + "/" + name; }
+  // As its folder has it: the configuration may have been another one.
+  std::string CgroupOf(const std::string& name) const;
 
   // The present instance, after one with the settings of now was started if need be.
   absl::StatusOr<InstanceRef> Current(const Context& ctx);

@@ -35,6 +35,8 @@ inline constexpr size_t kMaxFrameBytes = 8 << 20;
 // exec (exec_files.h).
 inline constexpr char kLockFile[] = "/lock";
 inline constexpr char kControlSocket[] = "/sock";
+inline constexpr char kCgroupFile[] =
+    "/cgroup";  // The instance's cgroup; written before it exists.
 
 // Whether a folder may be an instance's (8 hexadecimal digits) or an exec's (16).
 bool IsInstanceName(std::string_view name);

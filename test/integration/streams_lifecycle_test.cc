@@ -20,8 +20,10 @@ namespace test {
 namespace {
 
 using base::StrCat;
+using testing::Contains;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::MatchesRegex;
 using testing::Not;
 using testing::SizeIs;
 using testing::StartsWith;
@@ -168,6 +170,29 @@ TEST_F(StreamServersTest, ARetiredOneServesItsLastSessionToTheEnd) {
   EXPECT_EQ(outcome.out, "begun\nwent\n");
   EXPECT_TRUE(Eventually([&] { return Servers().size() == 1 && Folders().size() == 1; }));
   EXPECT_NE(Servers(), before);
+}
+
+TEST_F(StreamServersTest, WhatAnotherConfigurationsServerLeavesIsFoundInItsOwnCgroup) {
+  ASSERT_OK_AND_ASSIGN(const std::string url, ExecUrl("echo begun; exec sleep 4321"));
+  ASSERT_OK_AND_ASSIGN(const auto session, CommandSession::Open(url, kOutput));
+  ASSERT_OK(session->ReadUntil("begun"));
+  const std::string cgroup = environment().Get("CGROUP");
+  ASSERT_OK(daemon().Crash());
+  ASSERT_OK(environment().EditConfig(StrCat("\"", cgroup, "/streams\""),
+                                     StrCat("\"", cgroup, "/elsewhere\"")));
+  ASSERT_OK(daemon().Start());
+  ASSERT_OK(ExecUrl());
+  ASSERT_THAT(Servers(), SizeIs(1));  // Of before.
+  EXPECT_THAT(base::CgroupProcesses(StrCat(cgroup, "/elsewhere")), SizeIs(1));
+  kill(Servers().front(), SIGKILL);
+  EXPECT_TRUE(Eventually([&] { return InCgroup().empty() && Folders().size() == 1; }));
+  EXPECT_THAT(
+      base::ListDirectory(base::CgroupDirectory("pids", StrCat(cgroup, "/streams"))).value(),
+      Not(Contains(MatchesRegex("[0-9a-f]{8}"))));
+  ASSERT_OK_AND_ASSIGN(
+      const auto left,
+      Exec(container_, {"sh", "-c", "grep -l '^sleep.4321' /proc/[0-9]*/cmdline 2>/dev/null"}));
+  EXPECT_EQ(left.stdout(), "");
 }
 
 TEST_F(StreamServersTest, ItEndsWhenNobodyNeedsIt) {
