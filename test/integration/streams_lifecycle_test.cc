@@ -173,7 +173,7 @@ TEST_F(StreamServersTest, ARetiredOneServesItsLastSessionToTheEnd) {
 }
 
 TEST_F(StreamServersTest, WhatAnotherConfigurationsServerLeavesIsFoundInItsOwnCgroup) {
-  ASSERT_OK_AND_ASSIGN(const std::string url, ExecUrl("echo begun; exec sleep 4321"));
+  ASSERT_OK_AND_ASSIGN(const std::string url, ExecUrl("echo begun; exec sleep 98765"));
   ASSERT_OK_AND_ASSIGN(const auto session, CommandSession::Open(url, kOutput));
   ASSERT_OK(session->ReadUntil("begun"));
   const std::string cgroup = environment().Get("CGROUP");
@@ -191,7 +191,7 @@ TEST_F(StreamServersTest, WhatAnotherConfigurationsServerLeavesIsFoundInItsOwnCg
       Not(Contains(MatchesRegex("[0-9a-f]{8}"))));
   ASSERT_OK_AND_ASSIGN(
       const auto left,
-      Exec(container_, {"sh", "-c", "grep -l '^sleep.4321' /proc/[0-9]*/cmdline 2>/dev/null"}));
+      Exec(container_, {"sh", "-c", "grep -l '^sleep.98765' /proc/[0-9]*/cmdline 2>/dev/null"}));
   EXPECT_EQ(left.stdout(), "");
 }
 
