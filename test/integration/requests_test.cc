@@ -79,6 +79,9 @@ TEST_F(RequestsTest, EmptyIdsAreInvalid) {
       Expect(bad, "ReopenContainerLog", &RuntimeStub::ReopenContainerLog,
              cri::ReopenContainerLogRequest()),
       Expect(bad, "ExecSync", &RuntimeStub::ExecSync, cri::ExecSyncRequest()),
+      Expect(bad, "Exec", &RuntimeStub::Exec, cri::ExecRequest()),
+      Expect(bad, "Attach", &RuntimeStub::Attach, cri::AttachRequest()),
+      Expect(bad, "PortForward", &RuntimeStub::PortForward, cri::PortForwardRequest()),
       Expect(bad, "PullImage without image", &ImageStub::PullImage, cri::PullImageRequest()),
       Expect(bad, "PullImage", &ImageStub::PullImage, WithImage<cri::PullImageRequest>("")),
       Expect(bad, "ImageStatus without image", &ImageStub::ImageStatus, cri::ImageStatusRequest()),
@@ -265,9 +268,6 @@ absl::Status ReadAll(std::unique_ptr<grpc::ClientReader<Response>> (RuntimeStub:
 TEST_F(RequestsTest, VerbsThatAreNotOfferedSaySo) {
   const auto later = StatusCode::kUnimplemented;
   ExpectCodes({
-      Expect(later, "Exec", &RuntimeStub::Exec, cri::ExecRequest()),
-      Expect(later, "Attach", &RuntimeStub::Attach, cri::AttachRequest()),
-      Expect(later, "PortForward", &RuntimeStub::PortForward, cri::PortForwardRequest()),
       Expect(later, "ContainerStats", &RuntimeStub::ContainerStats, cri::ContainerStatsRequest()),
       Expect(later, "ListContainerStats", &RuntimeStub::ListContainerStats,
              cri::ListContainerStatsRequest()),
