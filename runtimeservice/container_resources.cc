@@ -197,7 +197,7 @@ absl::Status RuntimeService::CreateWithMonitor(const Context& ctx, NewContainer*
       .terminal = config.tty(),
       .has_stdin = config.stdin(),
       .stdin_once = config.stdin_once(),
-      .own_stdin = plan->user_namespace,
+      .own_stdin = plan->user_namespace || record.user().linux().uid() != 0,
       .sandboxed = record.sandboxed(),
       .environment = handler.monitor_env,
       .cgroup = handler.monitor_cgroup.empty() ? config_.monitor_cgroup : handler.monitor_cgroup};

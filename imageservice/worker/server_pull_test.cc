@@ -190,9 +190,11 @@ TEST_F(ServerPullTest, WaitsAsLongAsTheServerAsks) {
 }
 
 TEST_F(ServerPullTest, ABurstOfErrorsIsSatOut) {
-  std::atomic<int> asked = 0;
-  Serve([&](const TestRequest&) -> std::optional<TestResponse> {
-    const int number = asked++ % 3;
+  base::Mutex mutex;
+  std::map<std::string, int> asked;  // Layers are asked for at the same time.
+  Serve([&](const TestRequest& request) -> std::optional<TestResponse> {
+    const base::MutexLock lock(&mutex);
+    const int number = asked[request.target]++ % 3;
     if (number == 2) return std::nullopt;
     return TestResponse{.status = 500 + number * 2, .headers = {"Retry-After: 0"}};
   });

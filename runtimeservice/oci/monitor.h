@@ -35,7 +35,7 @@ struct MonitorSpec {
   bool has_stdin = false;
   bool stdin_once = false;
   // Without stdin the process reads the end of a pipe, not of /dev/null: crun gives what it finds
-  // as standard input to the root of a user namespace, and /dev/null is the host's.
+  // as standard input to the process's user, and /dev/null is the host's.
   bool own_stdin = false;
   bool sandboxed = false;  // The runtime's sandbox holds the process: Start it by the monitor.
   std::vector<std::string> environment = {};  // "NAME=value", besides what every runtime gets.

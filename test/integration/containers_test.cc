@@ -1,5 +1,6 @@
 // Containers: states, exits, images' defaults, logs.
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <thread>
 
@@ -164,6 +165,22 @@ TEST_F(ContainersTest, HostDirectoriesAreMounted) {
   EXPECT_EQ(base::ReadFile(directory + "/new").value_or(""), "new\n");
   ASSERT_OK(RemovePod(pod_));
   EXPECT_TRUE(base::Exists(directory + "/file"));
+}
+
+TEST_F(ContainersTest, TheHostsNullDeviceIsNotGivenToTheContainersUser) {
+  cri::CreateContainerRequest request = ContainerRequest(pod_, "c", "cat; echo ended");
+  constexpr uid_t kUser = 54321;
+  request.mutable_config()
+      ->mutable_linux()
+      ->mutable_security_context()
+      ->mutable_run_as_user()
+      ->set_value(kUser);
+  ASSERT_OK_AND_ASSIGN(const std::string container, Create(request));
+  ASSERT_OK(Start(container));
+  EXPECT_TRUE(LogGets("pod", "c.log", "ended"));
+  struct stat null = {};
+  ASSERT_EQ(stat("/dev/null", &null), 0);
+  EXPECT_NE(null.st_uid, kUser);
 }
 
 TEST_F(ContainersTest, MemoryLimitKillsAndIsReported) {
