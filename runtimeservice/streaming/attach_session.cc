@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "runtimeservice/streaming/sessions.h"
 
 namespace streaming {
 namespace {
@@ -61,10 +62,7 @@ AttachSession::AttachSession(asio::io_context& loop, const stream::AttachSession
       tasks_(loop) {}
 
 Task<> AttachSession::Run() {
-  const CommandStreams streams = {.stdin_wanted = session_.stdin(),
-                                  .stdout_wanted = session_.stdout(),
-                                  .stderr_wanted = session_.stderr(),
-                                  .tty = session_.tty()};
+  const CommandStreams streams = StreamsOf(session_);
   const absl::Status opened = co_await client_.Open(streams);
   if (!opened.ok()) {
     base::LogInfo("attach to container ", session_.container_id(), ": ",

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "runtimeservice/streaming/flow_buffer.h"
+#include "runtimeservice/streaming/sessions.h"
 
 namespace streaming {
 namespace {
@@ -51,10 +52,7 @@ ExecSession::ExecSession(asio::io_context& loop, const stream::ExecSession& sess
 ExecSession::~ExecSession() = default;
 
 Task<> ExecSession::Run() {
-  const CommandStreams streams = {.stdin_wanted = session_.stdin(),
-                                  .stdout_wanted = session_.stdout(),
-                                  .stderr_wanted = session_.stderr(),
-                                  .tty = session_.tty()};
+  const CommandStreams streams = StreamsOf(session_);
   const absl::Status opened = co_await client_.Open(streams);
   if (!opened.ok()) {
     base::LogInfo("exec in container ", session_.container_id(), ": ",

@@ -14,6 +14,15 @@ namespace streaming {
 
 namespace stream = crisp::stream;
 
+// The streams that an exec or an attach was asked with.
+template <typename Session>
+CommandStreams StreamsOf(const Session& session) {
+  return {.stdin_wanted = session.stdin(),
+          .stdout_wanted = session.stdout(),
+          .stderr_wanted = session.stderr(),
+          .tty = session.tty()};
+}
+
 // Who knows what a URL stands for.
 class SessionSource {
  public:
