@@ -162,7 +162,13 @@ absl::Status Server::AdmitSession() {
 
 void Server::DropOldestVisitor() {
   LogSometimes("too many that have not shown a URL yet: the oldest is dropped");
-  shutdown(visitors_.front().get(), SHUT_RDWR);
+  // One that came while no descriptor was left has none here; its own limit ends it.
+  for (const base::UniqueFd& visitor : visitors_) {
+    if (visitor.valid()) {
+      shutdown(visitor.get(), SHUT_RDWR);
+      break;
+    }
+  }
 }
 
 void Server::LogSometimes(std::string_view text) {
