@@ -10,6 +10,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/time/clock.h"
 #include "base/files.h"
+#include "base/mutex.h"
 #include "base/strings.h"
 #include "imageservice/worker/test_pull_fixture.h"
 

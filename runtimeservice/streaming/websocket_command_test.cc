@@ -28,6 +28,17 @@ std::string OnChannel(char channel, std::string_view bytes) {
 
 class WebSocketCommandTest : public ::testing::Test {
  protected:
+  void ExpectBase64Echo(const std::string& all) {
+    std::string echoed;
+    while (echoed.size() < all.size()) {
+      const Frame frame = client_->ReceiveFrame();
+      ASSERT_EQ(frame.first, 0x81);
+      std::string bytes;
+      ASSERT_TRUE(absl::Base64Unescape(frame.payload.substr(1), &bytes));
+      echoed += bytes;
+    }
+    EXPECT_EQ(echoed, all);
+  }
   WebSocketCommandTest() {
     stream::ExecSession& tty = *door_.sessions["exec/tty"].mutable_exec();
     tty.set_tty(true);
@@ -219,15 +230,7 @@ TEST_F(WebSocketCommandTest, Base64MayBeFragmentedAnywhere) {
   for (size_t cut = 0; cut <= message.size(); ++cut) {
     all += "foofoo\n";
   }
-  std::string echoed;
-  while (echoed.size() < all.size()) {
-    const Frame frame = client_->ReceiveFrame();
-    ASSERT_EQ(frame.first, 0x81);
-    std::string bytes;
-    ASSERT_TRUE(absl::Base64Unescape(frame.payload.substr(1), &bytes));
-    echoed += bytes;
-  }
-  EXPECT_EQ(echoed, all);
+  ExpectBase64Echo(all);
 }
 
 TEST_F(WebSocketCommandTest, LineEndsInBase64AreLeftOut) {
@@ -239,15 +242,7 @@ TEST_F(WebSocketCommandTest, LineEndsInBase64AreLeftOut) {
                   MaskedFrame(0x80, message.substr(cut)));
     all += "foobar\n";
   }
-  std::string echoed;
-  while (echoed.size() < all.size()) {
-    const Frame frame = client_->ReceiveFrame();
-    ASSERT_EQ(frame.first, 0x81);
-    std::string bytes;
-    ASSERT_TRUE(absl::Base64Unescape(frame.payload.substr(1), &bytes));
-    echoed += bytes;
-  }
-  EXPECT_EQ(echoed, all);
+  ExpectBase64Echo(all);
 }
 
 TEST_F(WebSocketCommandTest, LengthsOf16And64BitsCarryAllBytes) {
